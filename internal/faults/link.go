@@ -91,8 +91,8 @@ type watchFunc func(ctx context.Context, sink func(tiers.Event)) error
 // reach sink from the caller's goroutine or from below's, never both at once:
 // below is running or it is not.
 func (l *link) watch(ctx context.Context, below watchFunc, sink func(tiers.Event)) error {
-	missed := false
-	for {
+	bites := &l.orders.ops[Watch].bites
+	for missed := false; ; missed = true {
 		state, moved := l.look()
 		if state == linkUp {
 			err := l.carry(ctx, moved, below, sink, missed)
@@ -102,13 +102,11 @@ func (l *link) watch(ctx context.Context, below watchFunc, sink func(tiers.Event
 			case !closed(moved):
 				return err // below gave up for a reason of its own
 			}
-		}
-		if state == linkUp || !missed {
-			l.orders.ops[Watch].bites.Add(1)
-		}
-		missed = true
-		if state == linkUp {
+			bites.Add(1)
 			continue
+		}
+		if !missed {
+			bites.Add(1) // down from the start
 		}
 		if state == linkCut {
 			sink(tiers.Event{Kind: tiers.Lost})
