@@ -1,0 +1,39 @@
+// Package fastopt gives a service its runtime options at the price of one
+// memory load: rates, limits, switches and small configuration that change
+// while it runs.
+//
+// An option is declared in code, with a type and a default:
+//
+//	var opts fastopt.Registry
+//	var SampleRate = fastopt.New(&opts, "events.sample-rate", 1.0)
+//
+// and read anywhere, millions of times a second:
+//
+//	if rand.Float64() < SampleRate.Get() { … }
+//
+// [Option.Get] is wait-free: one atomic load, no lock, no allocation, no clock.
+// It gives the newest value known, or the default. Everything else is done by
+// the [Manager] that [Open] returns: it loads all declared options through a
+// shared cache from the source of truth, renews them ahead of their TTL,
+// follows pushed changes, and publishes the default only when no tier has
+// answered for TTL + grace.
+//
+// # Reading
+//
+// Get never waits. Inspect is Get with the state, age, origin and cause beside
+// the value. Load may wait: its answer is not older than the TTL if a tier
+// answers in time, else the stale value, else the default; never an error
+// alone. Watch follows changes.
+//
+// # Outcomes
+//
+// A tier's answer is a value, or that there is none ("absent": the default is
+// used, and known to be right), or an error. An error never replaces or
+// shortens what is known. Nor does a row that does not decode or does not pass
+// Check: the last good value stays, with the cause in Reading.Err.
+//
+// # Shared values
+//
+// Values of slice, map or pointer kind are shared by all readers and must not
+// be modified.
+package fastopt

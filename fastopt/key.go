@@ -1,0 +1,139 @@
+package fastopt
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A core is the cold half of a handle: what Get never touches. It lives as
+// long as the handle; what lives as long as a manager is in a key.
+type core struct {
+	*decl                     // immutable
+	cell  cell                // immutable
+	key   atomic.Pointer[key] // of the newest manager, also after its Close; nil before the first Open
+	wakes atomic.Int32        // how many watch
+
+	mu        sync.Mutex
+	overrides []*any                     // guarded by mu; the last is in force
+	watchers  map[chan struct{}]struct{} // guarded by mu; each has room for one
+}
+
+// A key is one name in one manager.
+type key struct {
+	*core        // immutable
+	full  string // immutable: name in the tiers; the option's, or prefix/key of a family
+	m     *Manager
+	lives lives
+	fam   *family // nil for a registered option
+
+	moved    atomic.Uint64 // own part of the token (I5): pushes, writes
+	due      atomic.Int64  // ns since Open: when to refresh; never for a family's
+	retryAt  atomic.Int64  // ns since Open: no request before, after a failure
+	fails    atomic.Int32  // failed requests in a row
+	reloadAt atomic.Int64  // ns since Open: no reload by a push before
+	lastErr  atomic.Pointer[error]
+	dirtied  atomic.Uint64 // counts what the cache may have missed …
+	cleaned  atomic.Uint64 // … and what of it was repaired
+	used     atomic.Bool   // family: read since the eviction hand passed
+	wanted   atomic.Bool   // family: a load is queued
+}
+
+// never is a due time that does not come.
+const never = int64(Forever)
+
+// token changes whenever something may have changed that an answer asked for
+// earlier does not know. Both parts only grow, so equal sums mean that neither
+// moved.
+func (k *key) token() uint64 { return k.moved.Load() + k.m.moved.Load() }
+
+// reading judges m exactly, at now.
+func (m *meta) reading(now int64) Reading[any] {
+	k := m.key
+	if k == nil {
+		return Reading[any]{Value: m.boxed, State: m.stateless(), Origin: m.origin}
+	}
+	r := Reading[any]{Value: m.boxed, State: m.state(now, k.lives, k.token()), Origin: m.origin, Stamp: m.stamp, Err: m.err}
+	switch asked := m.asked.Load(); {
+	case m.kind == kindExpired:
+		r.Age = time.Duration(now - m.died)
+	case asked != dead:
+		r.Age = time.Duration(now - asked)
+	}
+	if r.State == Expired {
+		r.Value, r.Origin = k.fallback, Default
+	}
+	if r.Err == nil && r.State != Fresh {
+		if p := k.lastErr.Load(); p != nil {
+			r.Err = *p
+		}
+	}
+	return r
+}
+
+// stateless is the state of an entry that no manager published.
+func (m *meta) stateless() State {
+	if m.kind == kindOverride {
+		return Fresh
+	}
+	return Unloaded
+}
+
+// inspect judges top now.
+func (c *core) inspect(top *meta) Reading[any] {
+	var now int64
+	if top.key != nil {
+		now = top.key.m.now()
+	}
+	return top.reading(now)
+}
+
+// reading is what Inspect gives.
+func (c *core) reading() Reading[any] { return c.inspect(c.cell.load()) }
+
+// start makes the handle k's: unloaded, with no floor.
+func (k *key) start() {
+	k.core.key.Store(k)
+	for {
+		top := k.cell.load()
+		if k.publish(top, newMeta(facts{key: k, boxed: k.fallback}, dead)) {
+			return
+		}
+	}
+}
+
+// succeeded and failed set when the key is asked for next.
+
+func (k *key) succeeded(asked int64, token uint64) {
+	k.fails.Store(0)
+	k.retryAt.Store(0)
+	k.lastErr.Store(nil)
+	if k.fam != nil {
+		return
+	}
+	// 70–90 % of the TTL, jittered, so that a fleet does not align.
+	k.due.Store(later(asked, k.lives.ttl/10*7+int64(k.m.jitter()*float64(k.lives.ttl/5))))
+	// Only now look at the token: who moves it sets due afterwards, so that one
+	// of the two sees the other.
+	if token != k.token() {
+		k.due.Store(k.reloadAt.Load())
+	}
+}
+
+func (k *key) failed(err error) {
+	n := k.fails.Add(1)
+	wait := min(firstRetry<<min(n-1, 10), lastRetry)
+	at := k.m.now() + int64(wait/2) + int64(k.m.jitter()*float64(wait/2))
+	k.lastErr.Store(&err)
+	k.retryAt.Store(at)
+	if k.fam == nil {
+		k.due.Store(at)
+	}
+}
+
+// Waits between attempts while tiers fail. The last bounds how late a tier's
+// return is noticed, and lets a Load that waits still see it.
+const (
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = 250 * time.Millisecond
+)

@@ -1,0 +1,96 @@
+package fastopt
+
+import (
+	"context"
+	"iter"
+	"sync/atomic"
+)
+
+// An Option is the handle of one declared option. All methods may be called by
+// any number of goroutines at once, before Open (the default is read), while
+// the manager is open, and after Close (the last value is read).
+//
+// The whole read path is Get: writers publish, readers load. It is two words
+// long, because over many options the size of the handles is what a read costs.
+type Option[T any] struct {
+	current atomic.Pointer[entry[T]] // never nil
+	core    *core                    // immutable
+}
+
+// Get returns the newest value known, or the default. It is wait-free and
+// cannot fail. The value may be at most TTL + grace old (see Spec), plus the
+// lag of the goroutine that publishes the default, which Stats reports; with
+// a healthy tier it is at most TTL old.
+func (o *Option[T]) Get() T { return o.current.Load().value }
+
+// Name returns the name the option was declared with.
+func (o *Option[T]) Name() string { return o.core.name }
+
+// Default returns the default the option was declared with.
+func (o *Option[T]) Default() T { return unbox[T](o.core.fallback) }
+
+// Inspect returns what Get returns, and how it came to be, judged by the exact
+// clock: past TTL + grace it is the default even if Get does not know yet. It
+// is lock-free and does no I/O.
+func (o *Option[T]) Inspect() Reading[T] {
+	e := o.current.Load()
+	return reading[T](o.core.inspect(e.meta))
+}
+
+// Load returns a value not older than the TTL, waiting for a tier if need be:
+// for at most the timeouts of both tiers (300 ms by default), and not longer
+// than ctx. If none answers in time, it returns the stale value, else the
+// default, with the cause in Reading.Err. Concurrent Loads share one request,
+// which goes on if a caller leaves.
+func (o *Option[T]) Load(ctx context.Context) Reading[T] {
+	return reading[T](o.core.load(ctx))
+}
+
+// Set writes v to the source, then offers it to the shared cache and publishes
+// it in this process. It returns when the source has committed and the cache
+// has answered or timed out. ErrInvalidValue, ErrTooLarge, ErrReadOnly,
+// ErrClosed: nothing was sent. ErrUnavailable: nothing was changed.
+// ErrOutcomeUnknown: it may have been applied or may still be.
+func (o *Option[T]) Set(ctx context.Context, v T, opts ...WriteOption) (Receipt, error) {
+	return o.core.set(ctx, v, opts)
+}
+
+// Delete removes the value from the source, so that the default holds; the
+// rest is as for Set. Deleting what is not set succeeds.
+func (o *Option[T]) Delete(ctx context.Context, opts ...WriteOption) (Receipt, error) {
+	return o.core.delete(ctx, opts)
+}
+
+// Watch yields the current reading, then each newer one, until ctx ends or the
+// manager is closed. A slow loop body skips to the newest; the last change is
+// always delivered, and nobody is delayed. Changes of State alone, as from
+// Fresh to Stale, are not yielded, but those to and from the default are.
+func (o *Option[T]) Watch(ctx context.Context) iter.Seq[Reading[T]] {
+	return func(yield func(Reading[T]) bool) {
+		for r := range o.core.watch(ctx) {
+			if !yield(reading[T](r)) {
+				return
+			}
+		}
+	}
+}
+
+// load and swap make the handle a cell.
+
+func (o *Option[T]) load() *meta { return o.current.Load().meta }
+
+func (o *Option[T]) swap(old, new *meta) bool {
+	cur := o.current.Load()
+	if cur.meta != old {
+		return false
+	}
+	// Linearization point of every change. No ABA: cur is referenced here, so
+	// its address cannot be reused.
+	return o.current.CompareAndSwap(cur, &entry[T]{value: unbox[T](new.boxed), meta: new})
+}
+
+// unbox returns the T in v.
+func unbox[T any](v any) T {
+	t, _ := v.(T) // not a T only if v is nil: never published
+	return t
+}

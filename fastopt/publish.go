@@ -1,0 +1,152 @@
+package fastopt
+
+import (
+	"hash/maphash"
+
+	"github.com/fastopt/fastopt-go/internal/point"
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Publishing: what an answer of a tier does to the entry of its key. The verdict
+// is a pure function of the two; a compare-and-swap loop carries it out. Only
+// newer wins (I2), and an answer older than the last push is never fresh (I5).
+
+// An answer is what a tier said about one key, ready to be published.
+type answer struct {
+	rec    tiers.Record
+	value  any   // decoded; nil for Absent, or if err is set
+	err    error // the record is invalid
+	origin Origin
+	token  uint64 // of the key, before the request was sent
+	asked  int64  // before the request was sent, ns since Open
+}
+
+// A verdict is what to do with an answer.
+type verdict uint8
+
+const (
+	refuse   verdict = iota // it is older than what is known
+	renew                   // it says the same again
+	replace                 // it is newer, or brings back what expired
+	conflict                // it has the stamp of what is known, and other bytes
+)
+
+// decide is the whole ordering rule. cur is what the tiers said before.
+func decide(cur *meta, a *answer, sum uint64) verdict {
+	if cur.kind == kindUnloaded && cur.err == nil {
+		return replace
+	}
+	alive := cur.kind != kindExpired && cur.asked.Load() != dead
+	if cur.kind == kindAbsent && a.rec.Kind == tiers.Absent && cur.seen.Epoch == a.rec.Stamp.Epoch {
+		// Both say that there is no value. The newer stamp is kept, so that a
+		// value written and deleted in between cannot come back (I9).
+		if alive && !a.rec.Stamp.Newer(cur.seen) {
+			return renew
+		}
+		return replace
+	}
+	switch c := a.rec.Stamp.Compare(cur.seen); {
+	case c > 0:
+		return replace
+	case c < 0:
+		return refuse
+	case sum != cur.sum:
+		return conflict
+	case !alive:
+		return replace // an equal answer must bring back what expired
+	}
+	return renew
+}
+
+// An outcome says what became of an answer.
+type outcome uint8
+
+const (
+	refused   outcome = iota // the tier is behind this process
+	confirmed                // nothing new
+	changed                  // readers see something new
+)
+
+var seed = maphash.MakeSeed()
+
+func sumOf(r tiers.Record) uint64 {
+	if r.Kind == tiers.Absent {
+		return 1
+	}
+	return maphash.Bytes(seed, r.Data)
+}
+
+// install publishes a if it is newer than what is known. It is lock-free.
+func (k *key) install(a *answer) outcome {
+	sum := sumOf(a.rec)
+	for {
+		top := k.cell.load()
+		cur := top.tier()
+		if cur.key != k {
+			return refused // the handle was opened anew meanwhile
+		}
+		v := decide(cur, a, sum)
+		if v == conflict {
+			k.m.stats.conflicts.Add(1)
+			if v = refuse; a.origin == Source && a.asked > cur.asked.Load() {
+				v = replace // the source has the last word
+			}
+		}
+		if v == refuse {
+			k.m.stats.refused.Add(1)
+			return refused
+		}
+		if v == renew && a.token <= cur.token {
+			if cur.renew(a.asked) {
+				return confirmed
+			}
+			continue // it died just now: bring it back
+		}
+		point.At(point.InstallSwap, k.m, k.name)
+		next := k.next(cur, a, v, sum)
+		if k.publish(top, next) {
+			if v == renew {
+				return confirmed
+			}
+			return changed
+		}
+	}
+}
+
+// next builds what follows cur when a is accepted.
+func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
+	if v == renew { // same value, confirmed since the last push
+		f := cur.facts
+		f.token = a.token
+		asked := cur.asked.Load()
+		if asked == dead || asked < a.asked {
+			asked = a.asked
+		}
+		return newMeta(f, asked)
+	}
+	f := facts{key: k, origin: a.origin, stamp: a.rec.Stamp, seen: a.rec.Stamp, sum: sum, token: a.token}
+	switch {
+	case a.err != nil: // the last good value stays, and is said to be stale (I11)
+		f.err, f.kind, f.origin, f.boxed, f.stamp = a.err, cur.kind, cur.origin, cur.boxed, cur.stamp
+	case a.rec.Kind == tiers.Absent:
+		f.kind, f.origin, f.boxed = kindAbsent, Default, k.fallback
+	default:
+		f.kind, f.boxed = kindValue, a.value
+	}
+	return newMeta(f, a.asked)
+}
+
+// publish makes next what the tiers say, if top is still current, and wakes who
+// watches. An override stays visible above it.
+func (k *key) publish(top, next *meta) bool {
+	if top.under != nil {
+		f := top.facts
+		f.under = next
+		next = newMeta(f, dead)
+	}
+	if !k.cell.swap(top, next) {
+		return false
+	}
+	k.core.wake()
+	return true
+}
