@@ -1,0 +1,119 @@
+package fastopt
+
+import (
+	"time"
+
+	"github.com/fastopt/fastopt-go/internal/point"
+)
+
+// Expiring: Get reads no clock, so when TTL + grace of an entry end, a goroutine
+// of its own publishes the default. Its lag is part of the promise of Get, and
+// a metric.
+
+// An expirer watches over the registered options of one manager.
+type expirer struct {
+	m *Manager
+
+	nearing bool // an option has used half of its grace
+	fallen  bool // an option has fallen to its default
+}
+
+func (x *expirer) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-x.m.ctx.Done():
+			return
+		case <-timer.C:
+			timer.Reset(x.pass())
+		}
+	}
+}
+
+// pass expires what is due, and returns how long until the next pass.
+func (x *expirer) pass() time.Duration {
+	now := x.m.now()
+	next := int64(time.Minute)
+	var nearing, fallen []string
+	for _, k := range x.m.keys {
+		if k.lives.usable == int64(Forever) {
+			continue
+		}
+		// An entry installed after this pass lives at least so long.
+		next = min(next, k.lives.usable)
+		m := k.cell.load().tier()
+		if m.kind == kindExpired {
+			fallen = append(fallen, k.name)
+			continue
+		}
+		asked := m.asked.Load()
+		if asked == dead || m.err != nil { // nothing read yet; or kept while the row is invalid (I11)
+			continue
+		}
+		deadline := later(asked, k.lives.usable)
+		half := deadline - (k.lives.usable-k.lives.ttl)/2
+		switch {
+		case now >= deadline:
+			if k.expire(m, asked) {
+				fallen = append(fallen, k.name)
+				x.m.stats.expiries.Add(1)
+				x.m.stats.lag(x.m.now() - deadline)
+			}
+		case now >= half && k.lives.usable > k.lives.ttl:
+			nearing = append(nearing, k.name)
+			next = min(next, deadline-now)
+		default:
+			next = min(next, half-now)
+		}
+	}
+	x.tell(nearing, fallen)
+	return max(time.Duration(next), 0)
+}
+
+// expire publishes the default in place of m, which was last confirmed at
+// asked. The claim comes first: a renewal that raises asked before it wins, one
+// that comes after it finds the entry dead and publishes it anew (R53).
+func (k *key) expire(m *meta, asked int64) bool {
+	point.At(point.ExpireClaim, k.m, k.name)
+	if !m.asked.CompareAndSwap(asked, dead) {
+		return false
+	}
+	point.At(point.ExpireSwap, k.m, k.name)
+	f := facts{key: k, kind: kindExpired, boxed: k.fallback, stamp: m.stamp, seen: m.seen, sum: m.sum, token: m.token, died: asked}
+	for {
+		top := k.cell.load()
+		if top.tier() != m {
+			return false // something newer is there
+		}
+		if k.publish(top, newMeta(f, dead)) {
+			return true
+		}
+	}
+}
+
+// tell logs when the first option nears its default, and when the first falls:
+// one line for each change, however many options.
+func (x *expirer) tell(nearing, fallen []string) {
+	log := x.m.cfg.Logger
+	if is := len(nearing) > 0; is != x.nearing {
+		if x.nearing = is; is {
+			log.Warn("fastopt: no tier answers: options have used half of their grace and will fall to their defaults", "options", some(nearing))
+		}
+	}
+	if is := len(fallen) > 0; is != x.fallen {
+		if x.fallen = is; is {
+			log.Error("fastopt: no tier answered for TTL and grace: options fell to their defaults", "options", some(fallen))
+		} else {
+			log.Info("fastopt: no option is expired any more")
+		}
+	}
+}
+
+// some returns the first few names.
+func some(names []string) []string {
+	if len(names) > 5 {
+		return append(names[:5:5], "…")
+	}
+	return names
+}

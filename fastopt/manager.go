@@ -1,0 +1,353 @@
+package fastopt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/puzpuzpuz/xsync/v3"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Config says where options come from. The zero value is valid: without tiers
+// every option reads its default.
+type Config struct {
+	// Namespace separates services that share tiers: valid UTF-8 without NUL,
+	// 1 to 400 bytes. "": "default".
+	Namespace string
+	// Cache is shared by processes and pushes changes. nil: none, and the
+	// source is followed directly.
+	Cache tiers.Cache
+	// Source is the truth. nil: read-only, from the cache alone.
+	Source tiers.Source
+
+	// TTL and Grace are for options that name none. 0: DefaultTTL, DefaultGrace.
+	TTL   time.Duration
+	Grace time.Duration
+
+	// Timeouts of one call. 0: 50 ms, 250 ms, 750 ms. A Load ends within the
+	// first two together, a Set within all three.
+	CacheTimeout  time.Duration
+	SourceTimeout time.Duration
+	WriteTimeout  time.Duration
+	// StartTimeout is how long Open waits for the first complete load. 0: 5 s.
+	StartTimeout time.Duration
+
+	// MaxValue is the largest encoded value, in bytes. 0: 64 KiB. At most 1 MiB.
+	MaxValue int
+
+	// Logger hears of changes of state, one line each. nil: silence.
+	Logger *slog.Logger
+	// Jitter returns numbers in [0, 1) and may be called by several goroutines
+	// at once. nil: math/rand/v2.
+	Jitter func() float64
+}
+
+const maxValue = 64 << 10 // default of Config.MaxValue
+
+// withDefaults returns c complete, or what is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	set := func(p *time.Duration, d time.Duration) {
+		if *p == 0 {
+			*p = d
+		}
+	}
+	if err := checkTimes(c.TTL, c.Grace); err != nil {
+		return c, because(ErrConfig, "%v", err)
+	}
+	set(&c.TTL, DefaultTTL)
+	set(&c.Grace, DefaultGrace)
+	set(&c.CacheTimeout, 50*time.Millisecond)
+	set(&c.SourceTimeout, 250*time.Millisecond)
+	set(&c.WriteTimeout, 750*time.Millisecond)
+	set(&c.StartTimeout, 5*time.Second)
+	for _, t := range []struct {
+		name string
+		d    time.Duration
+	}{{"CacheTimeout", c.CacheTimeout}, {"SourceTimeout", c.SourceTimeout}, {"WriteTimeout", c.WriteTimeout}, {"StartTimeout", c.StartTimeout}} {
+		if t.d < 0 || t.d > time.Minute {
+			return c, because(ErrConfig, "%s %v: must be 0 to %v", t.name, t.d, time.Minute)
+		}
+	}
+	if c.MaxValue == 0 {
+		c.MaxValue = maxValue
+	}
+	if c.MaxValue < 0 || c.MaxValue > tiers.MaxData {
+		return c, because(ErrConfig, "MaxValue %d: must be 0 to %d", c.MaxValue, tiers.MaxData)
+	}
+	if c.Namespace == "" {
+		c.Namespace = "default"
+	}
+	if err := tiers.CheckName(c.Namespace); err != nil {
+		return c, because(ErrConfig, "Namespace: %v", err)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	return c, nil
+}
+
+// livesOf resolves the times of an option.
+func (c Config) livesOf(ttl, grace time.Duration) (lives, error) {
+	if ttl == 0 {
+		ttl = c.TTL
+	}
+	if grace == 0 {
+		grace = c.Grace
+	}
+	if flight := c.CacheTimeout + c.SourceTimeout; ttl <= flight {
+		return lives{}, because(ErrConfig, "TTL %v must exceed CacheTimeout + SourceTimeout, %v", ttl, flight)
+	}
+	switch grace {
+	case NoGrace:
+		return lives{int64(ttl), int64(ttl)}, nil
+	case Forever:
+		return lives{int64(ttl), int64(Forever)}, nil
+	}
+	return lives{int64(ttl), int64(ttl + grace)}, nil
+}
+
+// A Manager keeps the options of its registries up to date. All methods may be
+// called by any number of goroutines at once.
+type Manager struct {
+	cfg        Config                     // immutable
+	base       time.Time                  // immutable: the monotonic origin of all instants
+	registries []*Registry                // immutable
+	keys       []*key                     // immutable: registered options, in the order of declaration
+	byName     map[string]*key            // immutable: the same
+	families   []*family                  // immutable
+	ctx        context.Context            // immutable: ends with Close
+	stop       func()                     // immutable
+	done       chan struct{}              // immutable: closed by Close
+	dynamic    *xsync.MapOf[string, *key] // keys of families
+	work       sync.WaitGroup
+
+	moved  atomic.Uint64 // the process' part of every token
+	pushUp atomic.Bool   // pushes arrive
+
+	loader    loader
+	refresher refresher
+	expirer   expirer
+	repairer  repairer
+	cache     tierState
+	source    tierState
+	stats     counters
+
+	closing sync.Once
+}
+
+// Open loads every declared option and keeps them up to date until Close. It
+// waits for the first complete load, at most StartTimeout and not longer than
+// ctx. A tier that answers that it is not usable (wrong password, missing
+// schema or grant) is an error that says what to do. A tier that refuses or is
+// silent is not: options then read their defaults until it answers, Ready says
+// why, and a warning is logged.
+//
+// Open fails with ErrConfig, before any I/O, if the Config contradicts itself,
+// two registries declare the same name, or a registry is open already.
+func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("fastopt: open: %w", err)
+	}
+	m := &Manager{cfg: cfg, base: time.Now(), byName: map[string]*key{}, done: make(chan struct{}),
+		dynamic: xsync.NewMapOf[string, *key]()}
+	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
+	if err := m.adopt(registries); err != nil {
+		m.stop()
+		return nil, fmt.Errorf("fastopt: open: %w", err)
+	}
+	m.init()
+	if err := m.firstLoad(ctx); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("fastopt: open: %w", err)
+	}
+	return m, nil
+}
+
+// adopt claims the registries and makes a key of every option, or does nothing.
+func (m *Manager) adopt(registries []*Registry) (err error) {
+	defer func() {
+		if err != nil {
+			for _, r := range m.registries {
+				r.release()
+			}
+		}
+	}()
+	for _, r := range registries {
+		if err := r.claim(); err != nil {
+			return err
+		}
+		m.registries = append(m.registries, r)
+		for _, c := range r.cores {
+			if m.declares(c.name) {
+				return because(ErrConfig, "option %q is declared in two registries", c.name)
+			}
+			l, err := m.cfg.livesOf(c.ttl, c.grace)
+			if err != nil {
+				return fmt.Errorf("option %q: %w", c.name, err)
+			}
+			k := &key{core: c, full: c.name, m: m, lives: l}
+			m.keys, m.byName[c.name] = append(m.keys, k), k
+		}
+		for _, f := range r.families {
+			if m.declares(f.name) {
+				return because(ErrConfig, "family %q is declared in two registries", f.name)
+			}
+			l, err := m.cfg.livesOf(f.ttl, f.grace)
+			if err != nil {
+				return fmt.Errorf("family %q: %w", f.name, err)
+			}
+			m.families = append(m.families, &family{familyCore: f, m: m, lives: l, members: xsync.NewMapOf[string, *key]()})
+		}
+	}
+	return nil
+}
+
+func (m *Manager) declares(name string) bool {
+	for _, f := range m.families {
+		if f.name == name {
+			return true
+		}
+	}
+	return m.byName[name] != nil
+}
+
+// init starts every handle anew, and the goroutines.
+func (m *Manager) init() {
+	m.loader = loader{m: m, flights: map[string]*flight{}}
+	m.refresher = refresher{m: m, kick: make(chan struct{}, 1), wants: make(chan familyWant, 1024)}
+	m.expirer = expirer{m: m}
+	m.repairer = repairer{m: m, kick: make(chan struct{}, 1), dirty: map[*key]*repair{}}
+	m.cache = tierState{name: "cache", log: m.cfg.Logger, since: time.Now()}
+	m.source = tierState{name: "source", log: m.cfg.Logger, since: time.Now()}
+	for _, k := range m.keys {
+		k.due.Store(never) // until the first load
+		k.start()
+	}
+	for _, f := range m.families {
+		f.state.Store(f)
+	}
+	m.work.Go(m.refresher.run)
+	m.work.Go(m.expirer.run)
+	m.work.Go(m.repairer.run)
+}
+
+// firstLoad loads everything, again and again until it is complete or the time
+// is up. Only an unusable tier is an error.
+func (m *Manager) firstLoad(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout)
+	defer cancel()
+	m.follow(ctx)
+	for {
+		checked := make(chan struct{})
+		m.work.Go(func() { m.checkSource(ctx); close(checked) })
+		err := m.loadAll(ctx)
+		<-checked
+		for _, t := range []*tierState{&m.source, &m.cache} {
+			if e := t.failure(); errors.Is(e, tiers.ErrSetup) {
+				return fmt.Errorf("%s: %w", t.name, e)
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(lastRetry):
+		case <-ctx.Done():
+			m.cfg.Logger.Warn("fastopt: opened without a complete load; options read their defaults until tiers answer", "error", m.Ready())
+			return nil
+		}
+	}
+}
+
+// checkSource notices a source that a warm cache would hide.
+func (m *Manager) checkSource(ctx context.Context) {
+	if m.cfg.Source == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout/5)
+	defer cancel()
+	_, err := m.cfg.Source.Identity(ctx)
+	m.source.observe(err)
+}
+
+// loadAll loads every registered option that is not fresh.
+func (m *Manager) loadAll(ctx context.Context) error {
+	if m.cfg.Cache == nil && m.cfg.Source == nil {
+		return nil
+	}
+	return m.loadKeys(ctx, m.keys)
+}
+
+// loadKeys waits for one flight of each key that is not fresh and returns the
+// first error.
+func (m *Manager) loadKeys(ctx context.Context, keys []*key) error {
+	var cold []*key
+	for _, k := range keys {
+		if k.reading().State != Fresh {
+			cold = append(cold, k)
+		}
+	}
+	var first error
+	for _, wait := range m.loader.start(cold...) {
+		select {
+		case res := <-wait:
+			if err := res.Val.(*flight).err; err != nil && first == nil {
+				first = err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return first
+}
+
+// Close ends all goroutines of the manager, waiting at most 5 s for tiers that
+// do not obey their deadlines. Handles keep the last value. Tiers are not
+// closed: who opened them does. Close may be called more than once.
+func (m *Manager) Close() error {
+	m.closing.Do(func() {
+		close(m.done)
+		m.stop()
+		m.loader.close()
+		for _, r := range m.registries {
+			r.release()
+		}
+	})
+	ended := make(chan struct{})
+	go func() { m.work.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(5 * time.Second):
+		return errors.New("fastopt: close: a tier or a decoder did not return within 5s")
+	}
+}
+
+func (m *Manager) isClosed() bool {
+	select {
+	case <-m.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// now is the time since Open in ns. It is monotonic: steps of the wall clock
+// change nothing (I18).
+func (m *Manager) now() int64 { return int64(time.Since(m.base)) }
+
+// instant is t in ns since Open.
+func (m *Manager) instant(t time.Time) int64 { return int64(t.Sub(m.base)) }
+
+func (m *Manager) jitter() float64 { return m.cfg.Jitter() }

@@ -1,0 +1,203 @@
+package fastopt
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fastopt/fastopt-go/internal/point"
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Refreshing: registered options are renewed ahead of their TTL whether they
+// are read or not, so that Get needs no trigger; a push renews one at once.
+// Members of families are many: they are renewed when read.
+
+// A refresher decides what is loaded when. One goroutine.
+type refresher struct {
+	m     *Manager
+	kick  chan struct{}
+	wants chan familyWant // misses and stale reads of families
+
+	mu     sync.Mutex
+	pushed []*key // guarded by mu: to be reloaded at once
+}
+
+// gather is how long dues are collected into one batch.
+const gather = 20 * time.Millisecond
+
+// reloadGap is the least time between two reloads of one key by pushes.
+const reloadGap = 100 * time.Millisecond
+
+func (r *refresher) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-r.m.ctx.Done():
+			return
+		case <-timer.C:
+		case <-r.kick:
+		case w := <-r.wants:
+			r.loadWanted(w)
+		}
+		r.mu.Lock()
+		now := r.pushed
+		r.pushed = nil
+		r.mu.Unlock()
+		due, next := r.due()
+		if all := append(now, due...); len(all) > 0 {
+			r.m.loader.start(all...)
+		}
+		timer.Reset(next)
+	}
+}
+
+// due returns what is to be refreshed now, and how long to wait after that.
+func (r *refresher) due() ([]*key, time.Duration) {
+	var due []*key
+	now, next := r.m.now(), int64(time.Minute)
+	for _, k := range r.m.keys {
+		switch wait := k.due.Load() - now; {
+		case wait <= int64(gather)/2:
+			due = append(due, k)
+		default:
+			next = min(next, wait)
+		}
+	}
+	return due, max(time.Duration(next), gather)
+}
+
+// loadWanted loads what readers of families want, batched.
+func (r *refresher) loadWanted(w familyWant) {
+	var keys []*key
+	for n := 0; ; n++ {
+		if k, err := w.fam.memberKey(w.member); err == nil {
+			keys = append(keys, k)
+		}
+		if n == tiers.MaxBatch {
+			break
+		}
+		select {
+		case w = <-r.wants:
+			continue
+		default:
+		}
+		break
+	}
+	now := r.m.now()
+	keys = slices.DeleteFunc(keys, func(k *key) bool { k.wanted.Store(false); return k.retryAt.Load() > now })
+	r.m.loader.start(keys...)
+}
+
+// poke wakes the refresher because a due time has changed.
+func (r *refresher) poke() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// push starts a reload of k, at once if it is the first in a while (a flood of
+// pushes must not become a flood of loads).
+func (r *refresher) push(k *key) {
+	now := r.m.now()
+	if at := k.reloadAt.Load(); at > now {
+		if k.fam == nil {
+			k.due.Store(min(k.due.Load(), at))
+			r.poke()
+		}
+		return
+	}
+	k.reloadAt.Store(now + int64(reloadGap))
+	r.mu.Lock()
+	r.pushed = append(r.pushed, k)
+	r.mu.Unlock()
+	r.poke()
+}
+
+// follow starts to listen to pushes: of the cache, or, without one, of the
+// source. It returns when they arrive, so that nothing loaded from then on can
+// go unannounced, or soon, if the channel cannot be had yet.
+func (m *Manager) follow(ctx context.Context) {
+	watch := (func(context.Context, string, func(tiers.Event)) error)(nil)
+	state := &m.cache
+	switch {
+	case m.cfg.Cache != nil:
+		watch = m.cfg.Cache.Watch
+	case m.cfg.Source != nil:
+		watch, state = m.cfg.Source.Watch, &m.source
+	default:
+		return
+	}
+	alive := make(chan struct{})
+	once := sync.OnceFunc(func() { close(alive) })
+	m.work.Go(func() {
+		err := watch(m.ctx, m.cfg.Namespace, func(e tiers.Event) {
+			m.handle(e)
+			if e.Kind == tiers.Alive {
+				once()
+			}
+		})
+		if m.ctx.Err() == nil && err != nil {
+			state.observe(err)
+			m.cfg.Logger.Error("fastopt: no pushes: changes are seen at the next refresh", "tier", state.name, "error", err)
+		}
+		once()
+	})
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout+m.cfg.SourceTimeout)
+	defer cancel()
+	select {
+	case <-alive:
+	case <-ctx.Done():
+	}
+}
+
+// handle is told every event. It does no I/O and does not block.
+func (m *Manager) handle(e tiers.Event) {
+	switch e.Kind {
+	case tiers.Changed:
+		k := m.find(e.Name)
+		if k == nil {
+			return // not declared here
+		}
+		point.At(point.PushHandle, m, e.Name)
+		m.stats.pushes.Add(1)
+		k.moved.Add(1) // no answer asked for before now is fresh
+		m.refresher.push(k)
+	case tiers.Lost:
+		m.stats.pushesLost.Add(1)
+		if m.pushUp.Swap(false) {
+			m.cfg.Logger.Warn("fastopt: pushes may be lost: revalidating all options")
+		}
+		m.revalidate()
+	case tiers.Alive:
+		if !m.pushUp.Swap(true) {
+			m.cfg.Logger.Info("fastopt: pushes arrive")
+			m.revalidate()
+		}
+	}
+}
+
+// revalidate ends the freshness of everything, and spreads the reloads, so that
+// a fleet does not fall upon a tier that has just come back.
+func (m *Manager) revalidate() {
+	m.moved.Add(1)
+	now := m.now()
+	for _, k := range m.keys {
+		spread := min(k.lives.ttl/4, int64(time.Second))
+		at := now + int64(m.jitter()*float64(spread))
+		k.due.Store(min(k.due.Load(), at))
+	}
+	m.refresher.poke()
+}
+
+// find returns the key of a name in the tiers, nil if there is none.
+func (m *Manager) find(name string) *key {
+	if k := m.byName[name]; k != nil {
+		return k
+	}
+	k, _ := m.dynamic.Load(name)
+	return k
+}

@@ -1,0 +1,173 @@
+package fastopt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Stats are counters since Open, and what holds now. Reads are not counted:
+// counting would be what they cost.
+type Stats struct {
+	Options    int // registered
+	FamilyKeys int // members of families in memory
+
+	CacheHits    uint64 // results of the cache that were a value or absent
+	CacheMisses  uint64 // results that were not: missing, corrupt, failed
+	CacheCorrupt uint64 // entries of the cache whose bytes were unusable
+	CacheBehind  uint64 // results older than what this process knew
+	SourceLoads  uint64 // requests to the source, of any number of names
+
+	Fills         uint64 // records that the cache stored for this process
+	FillsFailed   uint64 // records that it did not answer for
+	Repaired      uint64 // keys whose failed fill or unknown write was repaired
+	RepairDropped uint64 // keys given up because too many were under repair
+	Dirty         int    // keys under repair now
+
+	Writes       uint64 // acknowledged
+	WritesFailed uint64 // refused, or of unknown outcome
+
+	Pushes     uint64 // changes announced
+	PushesLost uint64 // times that announcements may have been lost
+	PushesUp   bool   // announcements arrive
+
+	Refused   uint64 // answers older than what was known
+	Conflicts uint64 // answers with the stamp of what was known and other bytes: must stay 0
+	Rejected  uint64 // changes to a value that does not decode, pass Check or fit MaxValue
+
+	Expiries     uint64        // falls to a default because no tier answered
+	ExpirerLag   time.Duration // how late the last of them was
+	ExpirerWorst time.Duration // how late the latest of them was
+}
+
+// counters are the running part of Stats.
+type counters struct {
+	cacheHits, cacheMisses, corrupt, behind, sourceLoads atomic.Uint64
+	fills, fillsFailed, repaired, dirtyDropped           atomic.Uint64
+	writes, writesFailed                                 atomic.Uint64
+	pushes, pushesLost                                   atomic.Uint64
+	refused, conflicts, rejected, expiries               atomic.Uint64
+	expirerLag, expirerWorst                             atomic.Int64
+}
+
+// lag notes how late an expiry was. Only the expirer calls it.
+func (c *counters) lag(ns int64) {
+	c.expirerLag.Store(ns)
+	c.expirerWorst.Store(max(ns, c.expirerWorst.Load()))
+}
+
+// Stats returns the counters. They are read one by one.
+func (m *Manager) Stats() Stats {
+	c := &m.stats
+	return Stats{
+		Options: len(m.keys), FamilyKeys: m.dynamic.Size(),
+		CacheHits: c.cacheHits.Load(), CacheMisses: c.cacheMisses.Load(), CacheCorrupt: c.corrupt.Load(),
+		CacheBehind: c.behind.Load(), SourceLoads: c.sourceLoads.Load(),
+		Fills: c.fills.Load(), FillsFailed: c.fillsFailed.Load(), Repaired: c.repaired.Load(),
+		RepairDropped: c.dirtyDropped.Load(), Dirty: m.repairer.size(),
+		Writes: c.writes.Load(), WritesFailed: c.writesFailed.Load(),
+		Pushes: c.pushes.Load(), PushesLost: c.pushesLost.Load(), PushesUp: m.pushUp.Load(),
+		Refused: c.refused.Load(), Conflicts: c.conflicts.Load(), Rejected: c.rejected.Load(),
+		Expiries: c.expiries.Load(), ExpirerLag: time.Duration(c.expirerLag.Load()),
+		ExpirerWorst: time.Duration(c.expirerWorst.Load()),
+	}
+}
+
+// Ready returns nil if every configured tier answered when it was last asked
+// and every option was loaded; else what is wrong, and since when.
+func (m *Manager) Ready() error {
+	var errs []error
+	for _, t := range []*tierState{&m.cache, &m.source} {
+		if err := t.failure(); err != nil {
+			errs = append(errs, fmt.Errorf("%s, since %v: %w", t.name, t.when().Format(time.RFC3339), err))
+		}
+	}
+	if m.cfg.Cache != nil || m.cfg.Source != nil {
+		n := 0
+		for _, k := range m.keys {
+			if k.cell.load().tier().kind == kindUnloaded {
+				n++
+			}
+		}
+		if n > 0 {
+			errs = append(errs, fmt.Errorf("%w: %d of %d options were never loaded", ErrUnavailable, n, len(m.keys)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A tierState knows whether a tier answers, and logs when that changes.
+type tierState struct {
+	name string       // immutable
+	log  *slog.Logger // immutable
+
+	down atomic.Bool // written under mu
+
+	mu    sync.Mutex
+	fails int       // guarded by mu: in a row
+	err   error     // guarded by mu: the last failure; nil if it answers
+	since time.Time // guarded by mu
+}
+
+// downAfter is how many failures in a row make a tier count as down: one slow
+// answer is no outage.
+const downAfter = 2
+
+// observe notes the outcome of one call.
+func (t *tierState) observe(err error) {
+	if err == nil && !t.down.Load() {
+		return
+	}
+	if errors.Is(err, context.Canceled) {
+		return // Close, not the tier
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err == nil {
+		if t.down.Load() && t.fails >= downAfter {
+			t.log.Info("fastopt: tier answers again", "tier", t.name, "after", time.Since(t.since).Round(time.Millisecond))
+		}
+		t.fails, t.err, t.since = 0, nil, time.Now()
+		t.down.Store(false)
+		return
+	}
+	t.err = err
+	t.down.Store(true)
+	if t.fails++; t.fails == 1 {
+		t.since = time.Now()
+	}
+	if t.fails == downAfter {
+		t.log.Warn("fastopt: tier does not answer: options keep their last good values", "tier", t.name, "error", err)
+	}
+}
+
+// observeWrite notes the outcome of a write: a refusal for its content is an answer.
+func (t *tierState) observeWrite(err error) {
+	if err == nil || errors.Is(err, tiers.ErrUnavailable) || errors.Is(err, tiers.ErrSetup) || tiers.OutcomeOf(err) == tiers.Unknown {
+		t.observe(err)
+	}
+}
+
+func (t *tierState) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+func (t *tierState) when() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.since
+}
+
+// rejected counts and logs a change to a value that cannot be used.
+func (m *Manager) rejected(k *key, err error) {
+	m.stats.rejected.Add(1)
+	m.cfg.Logger.Error("fastopt: a new value cannot be used; the last good one stays", "option", k.full, "error", err)
+}

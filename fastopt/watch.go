@@ -1,0 +1,98 @@
+package fastopt
+
+import (
+	"context"
+	"iter"
+)
+
+// Watching: whoever publishes wakes the watchers of the key and goes on; each
+// watcher then looks for itself. So nobody is delayed by a slow one, which
+// skips to the newest, and the last change is never missed.
+
+// wake wakes who watches.
+func (c *core) wake() {
+	if c.wakes.Load() == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wakeLocked()
+}
+
+func (c *core) wakeLocked() {
+	for w := range c.watchers {
+		select {
+		case w <- struct{}{}:
+		default: // it has not looked since the last change
+		}
+	}
+}
+
+func (c *core) addWatcher() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := make(chan struct{}, 1)
+	if c.watchers == nil {
+		c.watchers = map[chan struct{}]struct{}{}
+	}
+	c.watchers[w] = struct{}{}
+	c.wakes.Add(1)
+	return w
+}
+
+func (c *core) removeWatcher(w chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.watchers, w)
+	c.wakes.Add(-1)
+}
+
+// watch yields the current reading and each that tells something new.
+func (c *core) watch(ctx context.Context) iter.Seq[Reading[any]] {
+	return func(yield func(Reading[any]) bool) {
+		w := c.addWatcher()
+		defer c.removeWatcher(w)
+		last := c.reading()
+		if !yield(last) {
+			return
+		}
+		for {
+			var done chan struct{} // of the manager; nil before Open
+			if k := c.key.Load(); k != nil {
+				done = k.m.done
+			}
+			select {
+			case <-w:
+			case <-ctx.Done():
+				return
+			case <-done:
+				if r := c.reading(); tells(last, r) {
+					yield(r)
+				}
+				return
+			}
+			if r := c.reading(); tells(last, r) {
+				if last = r; !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// tells reports whether r says more than last to a watcher: another value, or
+// that the default now holds for another reason.
+func tells(last, r Reading[any]) bool {
+	if last.Origin != r.Origin && (isFallback(last.Origin) || isFallback(r.Origin)) {
+		return true
+	}
+	if r.Origin == Default {
+		return last.State != r.State && (last.State == Expired || last.State == Unloaded || r.State == Expired || r.State == Unloaded)
+	}
+	if r.Origin == Override {
+		return true // published by a test: it may be another value
+	}
+	return r.Stamp.Newer(last.Stamp) || (r.Err != nil) != (last.Err != nil) && r.State == Stale
+}
+
+func isFallback(o Origin) bool { return o == Default || o == Override }
