@@ -1,0 +1,174 @@
+package redis
+
+// The cache: one owner that keeps a session alive, and calls that borrow it.
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// A Cache is a [tiers.Cache] in one Redis server. Its methods are safe for
+// concurrent use. A call returns when its context ends, and within a second
+// without one. It retries nothing: an error that is [tiers.ErrUnavailable] may
+// pass, one that is [tiers.ErrSetup] asks for somebody to act.
+type Cache struct {
+	conf  Config               // immutable, defaults in place
+	opt   rueidis.ClientOption // immutable
+	hub   *hub
+	slots chan struct{} // one token per call on the connection
+
+	stop    context.CancelFunc
+	stopped <-chan struct{} // closed by stop
+	done    chan struct{}   // closed when the owner has returned
+}
+
+var _ tiers.Cache = (*Cache)(nil)
+
+// Open checks conf and returns without waiting for the server, which is dialed
+// in the background until it answers, and again whenever the connection ends.
+// An error is [tiers.ErrSetup] and names the field; what the server refuses
+// (password, rights) is the error of calls. Close releases everything.
+func Open(conf Config) (*Cache, error) {
+	conf, opt, err := conf.options()
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Cache{
+		conf: conf, opt: opt, hub: newHub(conf.KeyPrefix),
+		slots: make(chan struct{}, maxCalls),
+		stop:  stop, stopped: ctx.Done(), done: make(chan struct{}),
+	}
+	go c.own(ctx)
+	return c, nil
+}
+
+// Close ends the connection and all calls and watches, and waits for what runs
+// in the background. Later calls fail. Closing twice does nothing.
+func (c *Cache) Close() {
+	c.stop()
+	<-c.done
+	// No call can begin any more, and those that run have lost their connection.
+	for range maxCalls {
+		c.slots <- struct{}{}
+	}
+	for range maxCalls {
+		<-c.slots
+	}
+}
+
+const (
+	firstDelay = time.Millisecond
+	lastDelay  = 500 * time.Millisecond
+)
+
+// own keeps a session alive until ctx ends. It is the only one who dials.
+func (c *Cache) own(ctx context.Context) {
+	defer close(c.done)
+	defer c.hub.down(errClosed)
+	delay := firstDelay
+	for ctx.Err() == nil {
+		began := time.Now()
+		s, err := dial(ctx, c.opt, c.hub)
+		if err == nil {
+			c.hub.up(s)
+			err = s.beat(ctx, c.conf.Heartbeat, c.hub)
+		}
+		if ctx.Err() == nil {
+			c.hub.down(explain(err))
+		}
+		if s != nil {
+			s.end()
+			if time.Since(began) > time.Second {
+				delay = firstDelay
+			}
+		}
+		pause(ctx, delay/2+rand.N(delay)) // a fleet must not come back in step
+		delay = min(2*delay, lastDelay)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// ask runs fn on the live session and waits for it as long as ctx allows. fn
+// goes on after ctx has ended, until it is answered or the connection is cut,
+// and alone owns what it writes until ask has returned nil.
+func (c *Cache) ask(ctx context.Context, fn func(*session)) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	s, err := c.hub.session(ctx)
+	if err != nil {
+		return err
+	}
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.stopped:
+		return errClosed
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer func() { <-c.slots }()
+		fn(s)
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// Lease implements [tiers.Cache]. The lease ends by itself; nothing gives it
+// back. d is rounded up to a millisecond.
+func (c *Cache) Lease(ctx context.Context, namespace, name string, d time.Duration) (held bool, err error) {
+	fail := func(err error) (bool, error) { return false, fmt.Errorf("redis: lease %q: %w", name, err) }
+	if err := checkPlace(namespace, name); err != nil {
+		return fail(err)
+	}
+	if d <= 0 {
+		return fail(fmt.Errorf("a lease of %v", d))
+	}
+	key := leaseKey(entryKey(c.conf.KeyPrefix, spaceOf(namespace), name))
+	var answer error
+	err = c.ask(ctx, func(s *session) {
+		answer = s.client.Do(context.Background(), s.client.B().Set().Key(key).Value("1").Nx().PxMilliseconds(millis(d)).Build()).Error()
+	})
+	switch {
+	case err != nil:
+		return fail(err)
+	case rueidis.IsRedisNil(answer):
+		return false, nil
+	case answer != nil:
+		return fail(explain(answer))
+	}
+	return true, nil
+}
+
+func checkPlace(namespace, name string) error {
+	if err := tiers.CheckName(namespace); err != nil {
+		return fmt.Errorf("namespace: %w", err)
+	}
+	return tiers.CheckName(name)
+}
+
+// millis rounds up, so that a short time never becomes 0, which Redis refuses.
+func millis(d time.Duration) int64 {
+	return int64((d-1)/time.Millisecond) + 1
+}

@@ -1,0 +1,99 @@
+package redis
+
+// What the server and the network say, in the words of package tiers: either
+// waiting may help (ErrUnavailable) or somebody has to act (ErrSetup).
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+var (
+	errClosed = fmt.Errorf("%w: the cache is closed", tiers.ErrUnavailable)
+	errDialed = errors.New("the connection has ended")
+)
+
+// setups are answers that waiting does not change, by their beginning. The
+// client cuts the "ERR " off that begins most others.
+var setups = []struct{ answer, remedy string }{
+	{"WRONGPASS", "check user and password in the URL"},
+	{"NOAUTH", "put user and password into the URL"},
+	{"NOPERM", "grant the rights that the documentation of package redis lists"},
+	{"NOPROTO", tracking},
+	{"unknown command", tracking},
+	{"unknown subcommand", tracking},
+	{"Unknown subcommand", tracking},
+	{"AUTH", "check user and password in the URL"},
+	{"invalid password", "check user and password in the URL"},
+	{"DB index", "check the number of the database in the URL"},
+	{"invalid DB index", "check the number of the database in the URL"},
+	{"SELECT is not allowed", "leave the number of the database out of the URL"},
+	{"MOVED", "use a single server, not a node of a cluster"},
+	{"CLUSTERDOWN", "use a single server, not a node of a cluster"},
+}
+
+const tracking = "use Redis 6.2 or later with CLIENT TRACKING and EVAL allowed"
+
+// explain puts an error of the client into the words of package tiers. It
+// never wraps what the client says, since a silent server gives "context
+// deadline exceeded" there while the caller's context lives.
+func explain(err error) error {
+	if re, ok := rueidis.IsRedisErr(err); ok {
+		return answered(re.Error())
+	}
+	if errors.Is(err, rueidis.ErrNoCache) {
+		text, _, _ := strings.Cut(err.Error(), "\n")
+		return fmt.Errorf("%w: no client tracking: %s (%s)", tiers.ErrSetup, safe(text), tracking)
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return fmt.Errorf("%w: the server does not speak TLS (write redis:// or enable TLS)", tiers.ErrSetup)
+	}
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("%w: %v (use a certificate that the system trusts)", tiers.ErrSetup, bad)
+	}
+	if silent(err) {
+		return fmt.Errorf("%w: no answer in time", tiers.ErrUnavailable)
+	}
+	return fmt.Errorf("%w: %v", tiers.ErrUnavailable, err)
+}
+
+// answered classes an error that the server sent.
+func answered(text string) error {
+	for _, s := range setups {
+		if strings.HasPrefix(text, s.answer) {
+			return fmt.Errorf("%w: %s (%s)", tiers.ErrSetup, safe(text), s.remedy)
+		}
+	}
+	return fmt.Errorf("%w: the server says %s", tiers.ErrUnavailable, safe(text))
+}
+
+// safe cuts the arguments off that a server repeats when it does not know a
+// command: one of them is the value of an option.
+func safe(text string) string {
+	text, _, _ = strings.Cut(text, ", with args")
+	if len(text) > 200 {
+		text = text[:200] + "…"
+	}
+	return text
+}
+
+func silent(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
+}
+
+// ended is the error of a call whose context ended before the answer came.
+func ended(ctx context.Context) error {
+	return fmt.Errorf("%w: %w", tiers.ErrUnavailable, ctx.Err())
+}

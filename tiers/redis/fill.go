@@ -1,0 +1,144 @@
+package redis
+
+// Fills: the one way by which a record gets into Redis, and the script that
+// keeps the stored stamp from ever falling.
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/rueidis"
+
+	"github.com/fastopt/fastopt-go/internal/envelope"
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// setNewer stores an entry unless what stands there is as new. 1 stored, 0
+// refused. A refused one writes nothing and so announces nothing.
+//
+//	KEYS[1] the entry's key
+//	ARGV[1] the entry
+//	ARGV[2] milliseconds to keep it, 0 without end
+//	ARGV[3] 1: it says that no row was found, which any absent of its epoch says, too
+//	ARGV[4] if given: the exact bytes that it replaces whatever their stamp
+//
+// Stamps are compared as text: Lua's numbers would lose digits. The key is
+// read with pcall, because a key of another type counts as empty.
+const setNewer = `
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 30)
+if type(held) == 'string' and #held == 31 and string.find(held, '^[VT]%d+$') then
+  local asnew = string.sub(held, 2) >= string.sub(ARGV[1], 2, 31)
+  if ARGV[3] == '1' and string.sub(held, 1, 11) == string.sub(ARGV[1], 1, 11) then
+    asnew = true
+  end
+  if asnew and not (ARGV[4] and redis.call('GET', KEYS[1]) == ARGV[4]) then
+    return 0
+  end
+end
+if ARGV[2] == '0' then
+  redis.call('SET', KEYS[1], ARGV[1])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return 1
+`
+
+var setNewerSum = func() string {
+	sum := sha1.Sum([]byte(setNewer)) // the name Redis gives a script
+	return hex.EncodeToString(sum[:])
+}()
+
+// Fill implements [tiers.Cache]. All fills go out in one write. A record that
+// no entry can hold (too large, a bad name) is an error that is neither
+// [tiers.ErrUnavailable] nor [tiers.ErrSetup], and concerns that fill alone.
+func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) []tiers.FillResult {
+	results := make([]tiers.FillResult, len(fills))
+	sp := spaceOf(namespace)
+	calls := make([]call, 0, len(fills))
+	places := make([]int, 0, len(fills)) // of calls in results
+	for i, f := range fills {
+		args, err := fillArgs(namespace, f)
+		if err != nil {
+			results[i].Err = fmt.Errorf("redis: fill %q: %w", f.Name, err)
+			continue
+		}
+		calls = append(calls, call{entryKey(c.conf.KeyPrefix, sp, f.Name), args})
+		places = append(places, i)
+	}
+	if len(calls) == 0 {
+		return results
+	}
+	var answers []rueidis.RedisResult
+	err := c.ask(ctx, func(s *session) { answers = runAll(s.client, calls) })
+	for n, i := range places {
+		failed := err
+		if failed == nil {
+			stored, err := answers[n].AsInt64()
+			results[i].Stored = err == nil && stored == 1
+			if err != nil {
+				failed = explain(err)
+			}
+		}
+		if failed != nil {
+			results[i].Err = fmt.Errorf("redis: fill %q: %w", fills[i].Name, failed)
+		}
+	}
+	return results
+}
+
+// A call is one run of the script.
+type call struct {
+	key  string
+	args []string
+}
+
+func fillArgs(namespace string, f tiers.Fill) ([]string, error) {
+	if f.TTL < 0 {
+		return nil, fmt.Errorf("a TTL of %v", f.TTL)
+	}
+	blob, err := envelope.Encode(make([]byte, 0, envelope.Overhead+len(f.Data)), namespace, f.Record)
+	if err != nil {
+		return nil, err
+	}
+	px, noRow := "0", "0"
+	if f.TTL > 0 {
+		px = strconv.FormatInt(millis(f.TTL), 10)
+	}
+	if f.NoRow {
+		noRow = "1"
+	}
+	args := []string{rueidis.BinaryString(blob), px, noRow}
+	if f.Replace != nil {
+		args = append(args, string(f.Replace))
+	}
+	return args, nil
+}
+
+// runAll runs the script for all calls at once, by its sum; where the server
+// has forgotten it, again by its text.
+func runAll(client rueidis.Client, calls []call) []rueidis.RedisResult {
+	ctx := context.Background()
+	cmds := make([]rueidis.Completed, len(calls))
+	for i, r := range calls {
+		cmds[i] = client.B().Evalsha().Sha1(setNewerSum).Numkeys(1).Key(r.key).Arg(r.args...).Build()
+	}
+	answers := client.DoMulti(ctx, cmds...)
+	var again []rueidis.Completed
+	var places []int // of again in answers
+	for i, a := range answers {
+		if re, ok := rueidis.IsRedisErr(a.Error()); ok && re.IsNoScript() {
+			r := calls[i]
+			again = append(again, client.B().Eval().Script(setNewer).Numkeys(1).Key(r.key).Arg(r.args...).Build())
+			places = append(places, i)
+		}
+	}
+	if len(again) > 0 {
+		for n, a := range client.DoMulti(ctx, again...) {
+			answers[places[n]] = a
+		}
+	}
+	return answers
+}

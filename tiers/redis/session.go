@@ -1,0 +1,140 @@
+package redis
+
+// A session is the life of one connection, the unit of everything that is
+// believed about pushes. The client could dial again by itself, but then the
+// pushes lost with the old connection and the heartbeats answered on the new
+// one would be one story, and it would be wrong. So a client gets one
+// connection; when that ends, the session ends.
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+type session struct {
+	client rueidis.Client // immutable once dialed
+	conn   net.Conn       // immutable once dialed
+	detach func() bool    // immutable once dialed; unties conn from the owner's context
+
+	answered atomic.Pointer[time.Time] // when the last answered heartbeat was sent; set before the session is known to others
+	nudged   chan struct{}             // cap 1: a heartbeat is wanted now
+}
+
+// dial opens a session whose pushes go to h. It waits for a server at most
+// twice dialTimeout, plus the silence a heartbeat is given. The connection ends with ctx.
+func dial(ctx context.Context, opt rueidis.ClientOption, h *hub) (*session, error) {
+	s := &session{nudged: make(chan struct{}, 1)}
+	var dialed atomic.Bool
+	opt.DialCtxFn = func(_ context.Context, addr string, d *net.Dialer, conf *tls.Config) (net.Conn, error) {
+		if dialed.Swap(true) {
+			return nil, errDialed
+		}
+		conn, err := connect(ctx, addr, d, conf)
+		if err != nil {
+			return nil, err
+		}
+		s.conn = conn
+		s.detach = context.AfterFunc(ctx, func() { conn.Close() })
+		return conn, nil
+	}
+	opt.OnInvalidations = func(keys []rueidis.RedisMessage) { h.pushed(s, keys) }
+	client, err := rueidis.NewClient(opt)
+	s.client = client
+	if err == nil {
+		err = s.prove()
+	}
+	if err != nil {
+		s.end()
+		return nil, err
+	}
+	return s, nil
+}
+
+func connect(ctx context.Context, addr string, d *net.Dialer, conf *tls.Config) (net.Conn, error) {
+	if conf != nil {
+		return (&tls.Dialer{NetDialer: d, Config: conf}).DialContext(ctx, "tcp", addr)
+	}
+	return d.DialContext(ctx, "tcp", addr)
+}
+
+// prove asks for the right to track, which the client never checks: without
+// it reads would succeed and no push would ever come.
+func (s *session) prove() error {
+	sent := time.Now()
+	err := s.within(silence, func() error {
+		b := s.client.B()
+		for _, r := range s.client.DoMulti(context.Background(), b.ClientCaching().Yes().Build(), b.Ping().Build()) {
+			if err := r.Error(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.answered.Store(&sent)
+	return err
+}
+
+// beat sends heartbeats until one fails or ctx ends, and says why. Pushes stand before
+// the answer on the connection and are routed by its reader, so at the answer
+// all changes before the sending have been announced.
+func (s *session) beat(ctx context.Context, every time.Duration, h *hub) error {
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.nudged:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		sent := time.Now()
+		err := s.within(silence, func() error {
+			return s.client.Do(context.Background(), s.client.B().Ping().Build()).Error()
+		})
+		if err != nil {
+			return err
+		}
+		s.answered.Store(&sent)
+		h.alive(s, sent)
+		timer.Reset(every)
+	}
+}
+
+// within runs ask and cuts the connection if there is no answer in time. Calls
+// get no context of their own: it is not heard where a request waits for a
+// place in the ring, a cut connection is.
+func (s *session) within(limit time.Duration, ask func() error) error {
+	var cut atomic.Bool
+	guard := time.AfterFunc(limit, func() { cut.Store(true); s.conn.Close() })
+	defer guard.Stop()
+	err := ask()
+	if err != nil && cut.Load() {
+		return fmt.Errorf("no answer to a heartbeat in %v", limit)
+	}
+	return err
+}
+
+// nudge asks for a heartbeat now.
+func (s *session) nudge() {
+	select {
+	case s.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// end cuts the connection; every call on it fails at once. Not before dial is done.
+func (s *session) end() {
+	if s.conn != nil {
+		s.detach()
+		s.conn.Close()
+	}
+	if s.client != nil {
+		s.client.Close()
+	}
+}
