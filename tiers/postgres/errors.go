@@ -1,0 +1,154 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// What a failure means, and words for it that hold no secret. The server's own
+// words are never repeated, for they may echo the values of a row, nor are the
+// errors that carry the connection's configuration: only SQLSTATE and a text of
+// this file. So a failure is wrapped by class, not by cause.
+
+// SQLSTATEs raised by schema.sql.
+const (
+	stateHistory  = "ZF001"
+	stateConflict = "ZF002"
+)
+
+// remedy says what a code means, for the codes that an operator will meet.
+var remedy = map[string]string{
+	"22P02":       "the value is not valid JSON",
+	"22021":       "invalid UTF-8 or NUL in a text",
+	"25006":       "the server is read-only",
+	"28P01":       "wrong password",
+	"28000":       "the server accepts no such role from here",
+	"3D000":       "the database does not exist",
+	"3F000":       "the schema fastopt is missing: run postgres.Migrate",
+	"40001":       "serialization failure",
+	"40P01":       "deadlock",
+	"42501":       "a grant is missing: schema.sql of package postgres lists them",
+	"42703":       "the schema fastopt is not the expected one: run postgres.Migrate",
+	"42883":       "the schema fastopt is not the expected one: run postgres.Migrate",
+	"42P01":       "the schema fastopt is missing: run postgres.Migrate",
+	"53300":       "too many connections",
+	"55P03":       "lock timeout: another session holds the writer lock",
+	"57014":       "statement timeout or cancelled",
+	"57P01":       "the server shuts down",
+	"57P03":       "the server starts up or shuts down",
+	stateHistory:  "not the primary of the recorded history",
+	stateConflict: "a stamp is not current",
+}
+
+// describe gives code's class among the errors of package tiers, nil if the
+// request itself is at fault, and a text.
+func describe(code string) (class error, text string) {
+	text = "SQLSTATE " + code
+	if r, ok := remedy[code]; ok {
+		text = r + " (" + text + ")"
+	}
+	switch {
+	case code == stateHistory:
+		return errHistory, text
+	case code == stateConflict:
+		return tiers.ErrConflict, text
+	case strings.HasPrefix(code, "28"), strings.HasPrefix(code, "42"), code == "3D000", code == "3F000":
+		return tiers.ErrSetup, text
+	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"), strings.HasPrefix(code, "54"):
+		return nil, text
+	}
+	return tiers.ErrUnavailable, text
+}
+
+// fault returns err, a failure of op, as an error of package tiers; nil for nil.
+func fault(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	class := classOf(err)
+	if class == nil {
+		class = tiers.ErrUnavailable // no request of this package but a write can be at fault
+	}
+	return wrap(op, class, err)
+}
+
+// wrap makes an error of class, which may be nil, saying what err means.
+func wrap(op string, class, err error) error {
+	switch {
+	case isOurs(err):
+		return fmt.Errorf("postgres: %s: %w", op, err)
+	case class == nil:
+		return fmt.Errorf("postgres: %s: %s", op, text(err))
+	}
+	for _, cause := range []error{context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("postgres: %s: %w: %w", op, class, &worded{text(err), cause})
+		}
+	}
+	return fmt.Errorf("postgres: %s: %w: %s", op, class, text(err))
+}
+
+// worded is an error with a text of its own.
+type worded struct {
+	text string
+	err  error
+}
+
+func (w *worded) Error() string { return w.text }
+func (w *worded) Unwrap() error { return w.err }
+
+// isOurs: err was made in this package, so that it may be repeated as it is.
+func isOurs(err error) bool {
+	return errors.Is(err, tiers.ErrUnavailable) || errors.Is(err, tiers.ErrSetup) || errors.Is(err, tiers.ErrConflict)
+}
+
+// classOf gives the class of a failure, nil if the request is at fault.
+func classOf(err error) error {
+	var pe *pgconn.PgError
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &pe):
+		class, _ := describe(pe.Code)
+		return class
+	case errors.As(err, &untrusted), strings.Contains(err.Error(), "server refused TLS"):
+		return tiers.ErrSetup
+	case errors.Is(err, pgx.ErrNoRows):
+		return tiers.ErrSetup
+	}
+	return tiers.ErrUnavailable
+}
+
+// notPrimary reports whether another server may be the right one to ask.
+func notPrimary(err error) bool {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pe.Code == stateHistory || pe.Code == "25006"
+	}
+	return errors.Is(err, errHistory)
+}
+
+// text says what happened, without a value, a password or a URL.
+func text(err error) string {
+	var pe *pgconn.PgError
+	var connecting *pgconn.ConnectError
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &pe):
+		_, text := describe(pe.Code)
+		return text
+	case errors.As(err, &untrusted):
+		return "the server's certificate is not trusted: see sslrootcert and sslmode"
+	case errors.Is(err, pgx.ErrNoRows):
+		return "table fastopt.epoch is empty: restore its row, or drop the schema and run postgres.Migrate"
+	case errors.As(err, &connecting): // its own text names role and database
+		return "connect: " + strings.ReplaceAll(errors.Unwrap(connecting).Error(), "\n", "; ")
+	}
+	return err.Error()
+}

@@ -1,0 +1,147 @@
+// Package postgres is a tiers.Source over PostgreSQL 14 or newer, by pgx.
+//
+// The database gives the stamps, by triggers behind one writer lock, so that
+// plain SQL obeys them as the library does (schema.sql). Every statement of
+// this package returns, beside its answer, the epoch and whether the database
+// that answers is the primary for which that epoch was given; if it is not, the
+// answer is none, and the epoch is stepped by who has the right to.
+//
+//	load.go     read names in one statement
+//	write.go    one batch, one transaction, and what became of it
+//	changes.go  what changed since, and everything
+//	watch.go    LISTEN, with catch-up and heartbeat
+//	pool.go     few connections, one dial at a time to a server that fails
+//	conn.go     connections that never outstay a context
+//	history.go  whose history an answer belongs to
+//	errors.go   SQLSTATE to the errors of package tiers
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Config configures a Source.
+type Config struct {
+	// URL names the server, database and role, as libpq understands it:
+	// postgres://role:password@host:5432/database?sslmode=verify-full. It may
+	// set statement_timeout and lock_timeout (1 s and 500 ms by default) and
+	// connect_timeout (in whole seconds, default 1). With several hosts add
+	// target_session_attrs=read-write.
+	URL string
+}
+
+const (
+	maxConns       = 4
+	idleTime       = 30 * time.Second
+	connectTimeout = time.Second
+	statementLimit = "1000"     // ms; ends what nobody waits for any more
+	lockLimit      = "500"      // ms; a write behind a forgotten psql is refused
+	lockClass      = 1718579316 // of the advisory locks; schema.sql has it, too
+)
+
+// A Source is a tiers.Source over one database. It holds up to 4 connections,
+// none while idle for 30 s, and one more for each running Watch. Its methods
+// return at the end of their context, also if the server is frozen.
+type Source struct {
+	conf *pgx.ConnConfig // immutable
+	pool *pool
+	done context.Context // ends with Close
+	stop context.CancelFunc
+	seen lastHistory
+}
+
+var _ tiers.Source = (*Source)(nil)
+
+// Open checks config and returns at once; connections are made when they are
+// needed. A malformed URL is an error wrapping tiers.ErrSetup that does not
+// repeat it.
+func Open(config Config) (*Source, error) {
+	conf, err := parse(config.URL)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{conf: conf}
+	s.done, s.stop = context.WithCancel(context.Background())
+	s.pool = newPool(s.done, maxConns, func(ctx context.Context) (*pgx.Conn, error) { return connect(ctx, conf) })
+	return s, nil
+}
+
+// Close ends running calls and closes the connections. Later calls fail with
+// tiers.ErrUnavailable. It waits until the connections of the calls are closed,
+// which takes no answer of the server; Watch returns by itself soon after.
+func (s *Source) Close() {
+	s.stop()
+	s.pool.close()
+}
+
+// Identity tells which history of which database answers.
+func (s *Source) Identity(ctx context.Context) (tiers.Identity, error) {
+	var id tiers.Identity
+	err := s.read(ctx, "identity", func(ctx context.Context, c *pgx.Conn) error {
+		var h history
+		var database int64
+		err := c.QueryRow(ctx, `SELECT epoch, mine, recovering, system_identifier, timeline, database, lineage FROM fastopt.here`).
+			Scan(&h.epoch, &h.mine, &h.recovering, &h.system, &h.timeline, &database, &id.Lineage)
+		if err != nil {
+			return err
+		}
+		id.System, id.Database = fmt.Sprint(h.system), fmt.Sprint(database)
+		id.Timeline, id.Epoch = uint32(h.timeline), uint32(h.epoch)
+		return s.seen.accept(h)
+	})
+	if err != nil {
+		return tiers.Identity{}, err
+	}
+	return id, nil
+}
+
+// read runs ask on a connection. It tries once more if the connection turned
+// out dead, or if the epoch could be stepped for a database that is not the
+// recorded one. Errors are those of fault.
+func (s *Source) read(ctx context.Context, op string, ask func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	dead, err := s.once(ctx, ask)
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case dead:
+		s.pool.reset() // its siblings have died, too, or will be missed little
+		_, err = s.once(ctx, ask)
+	case errors.Is(err, errHistory) && s.stepEpoch(ctx):
+		_, err = s.once(ctx, ask)
+	}
+	if err != nil && s.done.Err() != nil {
+		err = errClosed
+	}
+	return fault(op, err)
+}
+
+// once runs ask on a pooled connection. dead: the connection broke under it
+// before ctx ended, so that another one may do better.
+func (s *Source) once(ctx context.Context, ask func(context.Context, *pgx.Conn) error) (dead bool, err error) {
+	c, err := s.pool.get(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer s.pool.put(c)
+	err = ask(ctx, c)
+	dead = err != nil && c.IsClosed()
+	if notPrimary(err) {
+		hangUp(c) // a demoted primary keeps its connections; the next dial finds the new one
+	}
+	return dead, err
+}
+
+// bound returns ctx, ended also by Close.
+func (s *Source) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	unhook := context.AfterFunc(s.done, cancel)
+	return ctx, func() { unhook(); cancel() }
+}

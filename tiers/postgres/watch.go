@@ -1,0 +1,190 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Watching: NOTIFY only wakes; what changed is read by "revision > n", so that a
+// lost or foreign notification costs time and never a change. After each connect
+// comes LISTEN, then the catch-up, then trust. A heartbeat reads the head: only
+// an answer shows that the path is not a black hole (R19), and a head that is
+// not the cursor shows what NOTIFY failed to.
+
+const (
+	heartbeat      = 300 * time.Millisecond // of silence, before the head is asked for
+	heartbeatLimit = 500 * time.Millisecond // for the answer; together < 1 s
+	retryFirst     = 10 * time.Millisecond
+	retryMost      = 500 * time.Millisecond
+)
+
+// A watch is one call of Watch.
+type watch struct {
+	s         *Source
+	namespace string
+	sink      func(tiers.Event)
+	cursor    tiers.Stamp // everything up to it was announced; zero before the first Alive
+	trusted   bool        // Alive was told after the last Lost
+}
+
+// Watch listens on a connection of its own, which must not go through a
+// transaction pooler, and reconnects within 500 ms as long as ctx lasts. It
+// returns ctx's error, an error wrapping tiers.ErrSetup, or, after Close, one
+// wrapping tiers.ErrUnavailable.
+func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Event)) error {
+	if err := checkCall(namespace, 0); err != nil {
+		return err
+	}
+	bound, cancel := s.bound(ctx)
+	defer cancel()
+	w := &watch{s: s, namespace: namespace, sink: sink}
+	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+		err := w.session(bound)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case bound.Err() != nil:
+			return fault("watch", errClosed)
+		}
+		if w.trusted {
+			w.lost()
+			pause = retryFirst
+		}
+		if errors.Is(err, errHistory) && s.stepEpoch(bound) {
+			continue
+		}
+		if err := fault("watch", err); errors.Is(err, tiers.ErrSetup) {
+			return err
+		}
+		select {
+		case <-bound.Done():
+		case <-time.After(pause/2 + rand.N(pause)):
+		}
+	}
+}
+
+// session connects and announces changes until that fails.
+func (w *watch) session(ctx context.Context) error {
+	c, err := connect(ctx, w.s.conf)
+	if err != nil {
+		return err
+	}
+	defer hangUp(c)
+	if err := within(ctx, heartbeatLimit, func(ctx context.Context) error {
+		_, err := c.Exec(ctx, `LISTEN fastopt`)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := w.catchUp(ctx, c); err != nil {
+		return err
+	}
+	for {
+		var n *pgconn.Notification
+		err := within(ctx, heartbeat, func(ctx context.Context) (err error) {
+			n, err = c.WaitForNotification(ctx)
+			return err
+		})
+		switch {
+		case err == nil && w.knows(n.Payload):
+			continue
+		case err == nil:
+			err = w.catchUp(ctx, c)
+		case ctx.Err() == nil && pgconn.Timeout(err) && !c.IsClosed():
+			err = w.beat(ctx, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// knows reports whether payload tells nothing new: of another namespace, not
+// from our trigger, or announced already.
+func (w *watch) knows(payload string) bool {
+	namespace, revision, ok := parsePayload(payload)
+	return !ok || namespace != w.namespace || revision <= w.cursor.Revision
+}
+
+// parsePayload splits "namespace revision". A namespace may contain spaces.
+func parsePayload(payload string) (namespace string, revision uint64, ok bool) {
+	i := strings.LastIndexByte(payload, ' ')
+	if i < 1 {
+		return "", 0, false
+	}
+	revision, err := strconv.ParseUint(payload[i+1:], 10, 64)
+	return payload[:i], revision, err == nil
+}
+
+// beat asks for the head: Alive if it is the cursor, else a catch-up is due.
+func (w *watch) beat(ctx context.Context, c *pgx.Conn) error {
+	since := time.Now()
+	var h history
+	var head, compacted uint64
+	err := within(ctx, heartbeatLimit, func(ctx context.Context) error {
+		return c.QueryRow(ctx, headSQL, w.namespace).Scan(h.into(&head, &compacted)...)
+	})
+	if err == nil {
+		err = w.s.seen.accept(h)
+	}
+	switch {
+	case err != nil:
+		return err
+	case stamp(h, head) != w.cursor:
+		return w.catchUp(ctx, c)
+	}
+	w.alive(since)
+	return nil
+}
+
+// catchUp announces what changed after the cursor, then that the watch is alive.
+func (w *watch) catchUp(ctx context.Context, c *pgx.Conn) error {
+	for {
+		since := time.Now()
+		var changes tiers.Changes
+		err := within(ctx, heartbeatLimit, func(ctx context.Context) (err error) {
+			changes, err = w.s.changesOn(ctx, c, w.namespace, w.cursor)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if changes.Reset && w.trusted {
+			w.lost()
+		}
+		for _, r := range changes.Records {
+			w.sink(tiers.Event{Kind: tiers.Changed, Name: r.Name})
+		}
+		w.cursor = changes.Head
+		if !changes.More {
+			w.alive(since)
+			return nil
+		}
+	}
+}
+
+func (w *watch) alive(since time.Time) {
+	w.trusted = true
+	w.sink(tiers.Event{Kind: tiers.Alive, Since: since})
+}
+
+func (w *watch) lost() {
+	w.trusted = false
+	w.sink(tiers.Event{Kind: tiers.Lost})
+}
+
+// within calls f with a context that ends after d.
+func within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(ctx)
+}

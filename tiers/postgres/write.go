@@ -1,0 +1,242 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Writing: one pipelined batch, which is one implicit transaction and one round
+// trip (P1): take the writer lock and check whose history this is and that the
+// stamps named are current; write; read the head back. The receipt comes from
+// the read-back, because a statement's own snapshot may be older than the lock.
+//
+// What became of a write that failed is decided here as well (I14, I15). Not
+// applied: it was never sent, or the server refused a statement, which aborts
+// the transaction. Anything else is unknown.
+
+const (
+	beginSQL  = `SELECT fastopt.begin_write($1::text, $2::bigint, $3::text[], $4::bigint[], $5::bigint[])`
+	upsertSQL = `INSERT INTO fastopt.options AS o (namespace, name, value, updated_by, reason)
+SELECT $1::text, w.name, w.value::json, nullif(w.actor, ''), nullif(w.reason, '')
+  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS w(name, value, actor, reason)
+    ON CONFLICT (namespace, name) DO UPDATE SET value = EXCLUDED.value, updated_by = EXCLUDED.updated_by, reason = EXCLUDED.reason`
+	deleteSQL = `DELETE FROM fastopt.options WHERE namespace = $1::text AND name = ANY($2::text[])`
+	headSQL   = `SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0)
+  FROM fastopt.here h LEFT JOIN fastopt.namespaces n ON n.namespace = $1::text`
+)
+
+// Write applies writes in one transaction, or none, and returns the head
+// revision after them. It waits for other writers, at most for lock_timeout.
+func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Write) (tiers.Stamp, error) {
+	b, err := plan(namespace, writes)
+	if err != nil {
+		return tiers.Stamp{}, notApplied(fmt.Errorf("postgres: write: %w", err))
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	stamp, err := s.apply(ctx, b)
+	if tiers.OutcomeOf(err) != tiers.NotApplied || ctx.Err() != nil {
+		return stamp, err // also success
+	}
+	switch {
+	case errors.Is(err, errUnsent):
+		s.pool.reset()
+		return s.apply(ctx, b)
+	case errors.Is(err, errHistory) && s.stepEpoch(ctx):
+		return s.apply(ctx, b)
+	}
+	return stamp, err
+}
+
+// errUnsent: the connection was found dead before a byte was sent.
+var errUnsent = fmt.Errorf("%w: the connection was dead", tiers.ErrUnavailable)
+
+// apply makes one attempt. Its errors are *tiers.WriteError.
+func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
+	var st tiers.Stamp
+	var sent bool
+	var answered int
+	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
+		sent = true
+		st, answered, err = s.send(ctx, c, b)
+		return err
+	})
+	switch {
+	case err == nil:
+		return st, nil
+	case !sent:
+		if s.done.Err() != nil {
+			err = errClosed
+		}
+		return tiers.Stamp{}, notApplied(fault("write", err))
+	case pgconn.SafeToRetry(err):
+		if ctx.Err() != nil {
+			return tiers.Stamp{}, notApplied(fault("write", ctx.Err()))
+		}
+		return tiers.Stamp{}, notApplied(fault("write", errUnsent))
+	}
+	if refused(err, answered, b.statements()) {
+		return tiers.Stamp{}, notApplied(wrap("write", classOf(err), refusal(err)))
+	}
+	return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.Unknown, Err: wrap("write", tiers.ErrUnavailable, err)}
+}
+
+// send sends the batch and reads its answers. answered counts the statements
+// that the server completed; the commit comes after the last of them.
+func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stamp, answered int, err error) {
+	queue := &pgx.Batch{}
+	queue.Queue(beginSQL, b.namespace, s.seen.get().epoch, b.ifNames, b.ifEpochs, b.ifRevisions)
+	if len(b.names) > 0 {
+		queue.Queue(upsertSQL, b.namespace, b.names, b.values, b.actors, b.reasons)
+	}
+	if len(b.deletes) > 0 {
+		queue.Queue(deleteSQL, b.namespace, b.deletes)
+	}
+	queue.Queue(headSQL, b.namespace)
+	results := c.SendBatch(ctx, queue)
+	defer results.Close()
+	for range queue.Len() - 1 {
+		if _, err := results.Exec(); err != nil {
+			return st, answered, err
+		}
+		answered++
+	}
+	var h history
+	var head, compacted uint64
+	if err := results.QueryRow().Scan(h.into(&head, &compacted)...); err != nil {
+		return st, answered, err
+	}
+	answered++
+	if err := results.Close(); err != nil { // reads up to the end of the transaction
+		return st, answered, err
+	}
+	// begin_write accepted this history; one seen meanwhile elsewhere does not undo the commit.
+	_ = s.seen.accept(h)
+	return stamp(h, head), answered, nil
+}
+
+// refused reports whether err surely means that the transaction was not
+// committed: the server reported a failed statement. If it ended the session
+// instead (57P01 at a shutdown), that is sure only before the last statement
+// was answered, because the commit follows: it may have ended the session after
+// it. A pooler in between that speaks in the server's name cannot know at all;
+// it gives no routine of the server's source, or class 08.
+func refused(err error, answered, statements int) bool {
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) || pe.Routine == "" || strings.HasPrefix(pe.Code, "08") {
+		return false
+	}
+	return pe.SeverityUnlocalized == "ERROR" || answered < statements
+}
+
+// refusal gives the errors of begin_write their sentinels.
+func refusal(err error) error {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		switch pe.Code {
+		case stateHistory:
+			return errHistory
+		case stateConflict:
+			return tiers.ErrConflict
+		}
+	}
+	return err
+}
+
+func notApplied(err error) error {
+	return &tiers.WriteError{Outcome: tiers.NotApplied, Err: err}
+}
+
+// A batch is the arguments of the statements of one Write.
+type batch struct {
+	namespace string
+
+	ifNames     []string
+	ifEpochs    []int64
+	ifRevisions []int64
+
+	names, values, actors, reasons []string // what is set
+
+	deletes []string
+}
+
+// statements returns how many statements the batch takes.
+func (b *batch) statements() int {
+	n := 2 // begin, head
+	if len(b.names) > 0 {
+		n++
+	}
+	if len(b.deletes) > 0 {
+		n++
+	}
+	return n
+}
+
+// plan checks writes and arranges them. It does no I/O.
+func plan(namespace string, writes []tiers.Write) (*batch, error) {
+	if err := checkCall(namespace, len(writes)); err != nil {
+		return nil, err
+	}
+	b := &batch{namespace: namespace}
+	known := make(map[string]bool, len(writes))
+	for _, w := range writes {
+		if err := checkWrite(w); err != nil {
+			return nil, err
+		}
+		if known[w.Name] {
+			return nil, fmt.Errorf("%q is written twice in one batch", w.Name)
+		}
+		known[w.Name] = true
+		b.add(w)
+	}
+	return b, nil
+}
+
+func (b *batch) add(w tiers.Write) {
+	if w.If != nil {
+		revision := int64(-1) // no stamp of this database is that high
+		if w.If.Revision <= math.MaxInt64 {
+			revision = int64(w.If.Revision)
+		}
+		b.ifNames = append(b.ifNames, w.Name)
+		b.ifEpochs = append(b.ifEpochs, int64(w.If.Epoch))
+		b.ifRevisions = append(b.ifRevisions, revision)
+	}
+	if w.Delete {
+		b.deletes = append(b.deletes, w.Name)
+		return
+	}
+	b.names = append(b.names, w.Name)
+	b.values = append(b.values, string(w.Data))
+	b.actors = append(b.actors, w.Actor)
+	b.reasons = append(b.reasons, w.Reason)
+}
+
+func checkWrite(w tiers.Write) error {
+	if err := tiers.CheckName(w.Name); err != nil {
+		return err
+	}
+	for what, text := range map[string]string{"actor": w.Actor, "reason": w.Reason} {
+		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return fmt.Errorf("%s of %q is not valid UTF-8 without NUL", what, w.Name)
+		}
+	}
+	switch {
+	case w.Delete:
+	case len(w.Data) > tiers.MaxData:
+		return fmt.Errorf("value of %q has %d bytes, the limit is %d", w.Name, len(w.Data), tiers.MaxData)
+	case !utf8.Valid(w.Data) || !json.Valid(w.Data):
+		return fmt.Errorf("value of %q is not valid JSON in UTF-8", w.Name)
+	}
+	return nil
+}
