@@ -65,14 +65,13 @@ func executable(dir, program string) bool {
 	return err == nil
 }
 
-// versionIn returns the first number in a path: 15 of /usr/lib/postgresql/15/bin.
+// versionIn returns the last number in a path: 15 of /usr/lib/postgresql/15/bin.
 // A number, not a string, so that 15 is newer than 9.
 func versionIn(path string) int {
-	digits := strings.TrimLeftFunc(path, func(r rune) bool { return r < '0' || r > '9' })
-	end := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(digits)
+	numbers := strings.FieldsFunc(path, func(r rune) bool { return r < '0' || r > '9' })
+	if len(numbers) == 0 {
+		return 0
 	}
-	n, _ := strconv.Atoi(digits[:end]) // no digits: 0, the oldest
+	n, _ := strconv.Atoi(numbers[len(numbers)-1]) // too large for an int: as good as none
 	return n
 }

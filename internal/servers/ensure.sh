@@ -9,7 +9,6 @@
 set -u
 limit=600
 brew=/opt/homebrew/bin:/usr/local/bin
-PATH=$PATH:/usr/sbin:/sbin
 
 # The same places as in binaries.go.
 have_redis() { [ -n "${FASTOPT_TEST_REDIS:-}" ] || (PATH=$PATH:$brew && command -v redis-server) >/dev/null 2>&1; }
@@ -36,7 +35,7 @@ install_packages() {
 		trap 'exit 1' HUP INT TERM
 		printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy || return 1
 	fi
-	export DEBIAN_FRONTEND=noninteractive
+	export DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin" # dpkg insists on the latter
 	apt="apt-get -q -o DPkg::Lock::Timeout=60 -o Acquire::http::Timeout=30 -o Acquire::Retries=1"
 	$apt update || echo "the package lists are old: going on" >&2
 	$apt install -y --no-install-recommends "$@" || return 1

@@ -49,7 +49,7 @@ func (a *account) attr() *syscall.SysProcAttr {
 
 // newFolder creates a folder of the account with an empty data folder in it.
 func newFolder(name string, a *account) (dir string, err error) {
-	parent, err := filepath.EvalSymlinks(os.TempDir())
+	parent, err := filepath.EvalSymlinks(temporary()) // the guard compares real paths
 	if err != nil {
 		return "", fmt.Errorf("temporary folder: %w", err)
 	}
@@ -71,6 +71,18 @@ func newFolder(name string, a *account) (dir string, err error) {
 		return "", errors.Join(fmt.Errorf("temporary folder: %w", err), os.RemoveAll(dir))
 	}
 	return dir, nil
+}
+
+// temporary returns the folder for temporary ones: $TMPDIR if set, else memory
+// where there is plenty, else the usual one. A thousand files come and go with
+// each postgres, and ext4 searches ever longer for inodes that were not deleted a
+// moment ago: 1.1 s a copy on disk, 0.1 s in memory, measured after twenty.
+func temporary() string {
+	const memory = "/dev/shm"
+	if os.Getenv("TMPDIR") == "" && freeMemory(memory) >= 2<<30 {
+		return memory
+	}
+	return os.TempDir()
 }
 
 // reachable reports whether everyone may pass through dir and all above it.

@@ -34,7 +34,7 @@ func (h handle) Kill() error {
 
 // Restart ends the server if it runs, frozen or not, and starts it on the same
 // port: Redis by SIGKILL and empty, Postgres by a fast shutdown (after a Kill by
-// crash recovery) and with its data. It returns when the server is ready, at the
+// crash recovery) and with every commit. It returns when the server is ready, at the
 // latest when ctx ends or after 30 s. ErrNotRunning after Stop, ErrExternal.
 func (h handle) Restart(ctx context.Context) error {
 	if h.srv == nil {

@@ -1,5 +1,5 @@
-// Postgres with a database "fastopt" and fsync off: it survives its own death,
-// not the machine's.
+// Postgres with a database "fastopt" and fsync off: every commit survives a Kill,
+// none the machine's end.
 
 package servers
 

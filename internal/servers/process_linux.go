@@ -59,3 +59,14 @@ func stateOf(pid int) byte {
 	}
 	return 0
 }
+
+// freeMemory returns the free bytes of dir if it is a file system in memory that
+// we may write to, else 0.
+func freeMemory(dir string) uint64 {
+	const tmpfs = 0x01021994
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil || fs.Type != tmpfs || syscall.Access(dir, 2) != nil {
+		return 0
+	}
+	return fs.Bavail * uint64(fs.Bsize)
+}

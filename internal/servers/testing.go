@@ -71,7 +71,11 @@ func PrivatePostgres(t testing.TB, o Options) *PostgresServer {
 // ten times as long.
 func Database(t testing.TB) string {
 	t.Helper()
-	p, err := sharedPostgres()
+	start := sharedPostgres
+	if env := os.Getenv(PostgresEnv); env != "" {
+		start = func() (*PostgresServer, error) { return externalPostgres(env) }
+	}
+	p, err := start()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,9 +94,6 @@ func Database(t testing.TB) string {
 }
 
 var sharedPostgres = sync.OnceValues(func() (*PostgresServer, error) {
-	if env := os.Getenv(PostgresEnv); env != "" {
-		return externalPostgres(env)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return StartPostgres(ctx, Options{})
