@@ -168,6 +168,7 @@ func sourceContextEnded(p *sourceProbe) {
 	if err == nil {
 		p.Fatalf("changes with an ended context were answered")
 	}
+	err = nil
 	p.promptly("Scan with an ended context", func() {
 		for _, err = range p.source.Scan(ctx, p.ns) {
 		}
