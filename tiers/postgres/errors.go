@@ -24,6 +24,8 @@ const (
 	stateConflict = "ZF002"
 )
 
+const emptyEpoch = "table fastopt.epoch is empty: restore its row, or drop the schema and run postgres.Migrate"
+
 // remedy says what a code means, for the codes that an operator will meet.
 var remedy = map[string]string{
 	"22P02":       "the value is not valid JSON",
@@ -39,6 +41,7 @@ var remedy = map[string]string{
 	"42703":       "the schema fastopt is not the expected one: run postgres.Migrate",
 	"42883":       "the schema fastopt is not the expected one: run postgres.Migrate",
 	"42P01":       "the schema fastopt is missing: run postgres.Migrate",
+	"P0002":       emptyEpoch,
 	"53300":       "too many connections",
 	"55P03":       "lock timeout: another session holds the writer lock",
 	"57014":       "statement timeout or cancelled",
@@ -60,7 +63,7 @@ func describe(code string) (class error, text string) {
 		return errHistory, text
 	case code == stateConflict:
 		return tiers.ErrConflict, text
-	case strings.HasPrefix(code, "28"), strings.HasPrefix(code, "42"), code == "3D000", code == "3F000":
+	case strings.HasPrefix(code, "28"), strings.HasPrefix(code, "42"), code == "3D000", code == "3F000", code == "P0002":
 		return tiers.ErrSetup, text
 	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"), strings.HasPrefix(code, "54"):
 		return nil, text
@@ -146,7 +149,7 @@ func text(err error) string {
 	case errors.As(err, &untrusted):
 		return "the server's certificate is not trusted: see sslrootcert and sslmode"
 	case errors.Is(err, pgx.ErrNoRows):
-		return "table fastopt.epoch is empty: restore its row, or drop the schema and run postgres.Migrate"
+		return emptyEpoch
 	case errors.As(err, &connecting): // its own text names role and database
 		return "connect: " + strings.ReplaceAll(errors.Unwrap(connecting).Error(), "\n", "; ")
 	}
