@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -123,7 +124,8 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	check()
 }
 
-// The server is up but the context ends before it says so.
+// The server is up, but the context ends before it says so: no half-started one
+// stays, neither at first nor after a Restart.
 func TestServerThatIsNotReadyInTimeIsEnded(t *testing.T) {
 	check := emptyTemp(t)
 	program, err := findRedis()
@@ -131,24 +133,56 @@ func TestServerThatIsNotReadyInTimeIsEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var pid int
-	_, err = newServer(ctx, kind{
+	defer func() { cancel() }()
+	var pids []int
+	never := false
+	k := kind{
 		name:    "redis",
 		program: program,
 		args:    func(data string, port int) []string { return redisArgs(data, port, 7, nil) },
-		ready: func(p int, _, _ string) bool {
-			pid = p
-			cancel()
-			return false
+		quit:    syscall.SIGKILL,
+		ready: func(pid int, _, _ string) bool {
+			pids = append(pids, pid)
+			if never {
+				cancel()
+			}
+			return !never
 		},
-	}, freePort, func(string) error { return nil })
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want context.Canceled", err)
 	}
-	if !gone(stateOf(pid)) {
-		t.Errorf("process %d still runs", pid)
+	s, err := newServer(ctx, k, freePort, func(string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	never = true
+	if err := s.restart(ctx); !errors.Is(err, context.Canceled) || s.pid() != 0 {
+		t.Errorf("restart: got %v, process %d; want context.Canceled and none", err, s.pid())
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	if _, err := newServer(ctx, k, freePort, func(string) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("start: got %v, want context.Canceled", err)
+	}
+	for _, pid := range pids {
+		if !gone(stateOf(pid)) {
+			t.Errorf("process %d still runs", pid)
+		}
 	}
 	check()
+}
+
+func TestFolderOfRootAloneIsNotReachable(t *testing.T) {
+	closed := filepath.Join(t.TempDir(), "closed")
+	if err := os.MkdirAll(filepath.Join(closed, "open"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if !reachable("/") || reachable(filepath.Join(closed, "open")) {
+		t.Errorf("reachable: / %v, a folder below a closed one %v; want true, false", reachable("/"), reachable(filepath.Join(closed, "open")))
+	}
 }
 
 func TestMissingProgramSaysWhatToInstall(t *testing.T) {

@@ -127,12 +127,27 @@ func orphaned(t *testing.T, how string) (o orphans) {
 	if err != nil || len(o.Pids) < 4 || len(o.Dirs) != 2 {
 		t.Fatalf("the parent said %+v, %v; want two servers", o, err)
 	}
+	t.Cleanup(func() { // after a failure only: what lives on would live for ever
+		for _, pid := range o.Pids {
+			if !gone(stateOf(pid)) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	})
 	return o
 }
 
-// The kernel takes the end of the thread that started a server for our end.
+// On Linux the kernel takes the end of the thread that started a server for our
+// end: the goroutine that starts one must stay on its thread, and keep it.
 func TestServersOutliveThreads(t *testing.T) {
 	r := PrivateRedis(t, Options{})
+	stacks := make([]byte, 1<<20)
+	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		header, _, _ := strings.Cut(stack, "\n")
+		if strings.Contains(stack, "servers.startProcess.func") && !strings.Contains(header, "locked to thread") {
+			t.Errorf("a server was started by %q; want it locked to its thread", header)
+		}
+	}
 	var all, done sync.WaitGroup
 	const threads = 50
 	all.Add(threads)
