@@ -277,6 +277,33 @@ func TestWatchChannelBreaksAsOrdered(t *testing.T) {
 	})
 }
 
+// lastWord tells one change after its context has ended, as a tier may whose
+// event was under way.
+type lastWord struct{ tiers.Cache }
+
+func (lastWord) Watch(ctx context.Context, _ string, sink func(tiers.Event)) error {
+	<-ctx.Done()
+	sink(tiers.Event{Kind: tiers.Changed, Name: "a"})
+	return ctx.Err()
+}
+
+func TestNothingIsHeardOverACutLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := faults.NewCache(lastWord{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var heard story
+		done := make(chan error)
+		go func() { done <- c.Watch(ctx, ns, heard.hear) }()
+		synctest.Wait()
+		c.Cut()
+		if got := heard.since(); got != "L" {
+			t.Errorf("heard %q after a cut, want Lost alone", got)
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestWatchOverABrokenLinkEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := faults.NewSource(memory.NewSource())
@@ -287,6 +314,9 @@ func TestWatchOverABrokenLinkEnds(t *testing.T) {
 				t.Errorf("watch ended with %v", err)
 			}
 			cancel()
+		}
+		if n := s.Bites(faults.Watch); n != 2 {
+			t.Errorf("%d bites of watches that began on a broken link, want 2", n)
 		}
 		s.Reconnect()
 		if err := s.Watch(t.Context(), "", func(tiers.Event) {}); !errors.Is(err, tiers.ErrSetup) {

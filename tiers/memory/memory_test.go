@@ -282,7 +282,7 @@ func TestSlowWatcherHearsEachNameOnce(t *testing.T) {
 		ofCache.gate.Unlock()
 		told := slices.DeleteFunc(ofCache.take(), func(s string) bool { return s == "A" })
 		if !slices.Contains(told, "a") || !slices.Contains(told, "b") || len(told) > 7 {
-			t.Errorf("heard %d changes, %.60q, of 2001 of three names", len(told), told)
+			t.Errorf("heard %d changes of three names, beginning %q", len(told), told[:min(7, len(told))])
 		}
 	})
 }
