@@ -132,10 +132,12 @@ func TestServerThatIsNotReadyInTimeIsEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer func() { cancel() }()
+	first, cancelFirst := context.WithCancel(t.Context())
+	defer cancelFirst()
+	second, cancelSecond := context.WithCancel(t.Context())
+	defer cancelSecond()
 	var pids []int
-	never := false
+	never, expire := false, func() {}
 	k := kind{
 		name:    "redis",
 		program: program,
@@ -143,25 +145,23 @@ func TestServerThatIsNotReadyInTimeIsEnded(t *testing.T) {
 		quit:    syscall.SIGKILL,
 		ready: func(pid int, _, _ string) bool {
 			pids = append(pids, pid)
-			if never {
-				cancel()
-			}
+			expire()
 			return !never
 		},
 	}
-	s, err := newServer(ctx, k, freePort, func(string) error { return nil })
+	s, err := newServer(first, k, freePort, func(string) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	never = true
-	if err := s.restart(ctx); !errors.Is(err, context.Canceled) || s.pid() != 0 {
+	never, expire = true, cancelFirst
+	if err := s.restart(first); !errors.Is(err, context.Canceled) || s.pid() != 0 {
 		t.Errorf("restart: got %v, process %d; want context.Canceled and none", err, s.pid())
 	}
 	if err := s.stop(); err != nil {
 		t.Error(err)
 	}
-	ctx, cancel = context.WithCancel(t.Context())
-	if _, err := newServer(ctx, k, freePort, func(string) error { return nil }); !errors.Is(err, context.Canceled) {
+	expire = cancelSecond
+	if _, err := newServer(second, k, freePort, func(string) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("start: got %v, want context.Canceled", err)
 	}
 	for _, pid := range pids {
