@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -53,6 +54,26 @@ func TestManyStepTheEpochOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// Who waits for a faster stepper finds nothing left to do.
+func TestASecondStepperDoesNotStepAgain(t *testing.T) {
+	url := migrated(t)
+	s, fast, c := open(t, url), psql(t, url), psql(t, url)
+	exec(t, c, moved)
+	exec(t, fast, `BEGIN`)
+	must(t, stepEpochOn(t.Context(), fast, history{}))
+	loaded := make(chan tiers.Result, 1)
+	go func() { loaded <- s.Load(t.Context(), "app", []string{"a"})[0] }()
+	eventually(t, 5*time.Second, "the second stepper waits", func() bool {
+		var waits bool
+		must(t, c.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid')`).Scan(&waits))
+		return waits
+	})
+	exec(t, fast, `COMMIT`)
+	if r := <-loaded; r.Err != nil || r.Stamp.Epoch != 2 {
+		t.Errorf("after both steps: %+v, want epoch 2", r)
+	}
 }
 
 // Who may not step the epoch gets no answer until somebody who may has done so.

@@ -171,6 +171,31 @@ func TestMixedWritersNeitherDeadlockNorHideFromAPoller(t *testing.T) {
 	}
 }
 
+// TRUNCATE locks the table before its trigger runs; the library has to take the
+// locks in that order, too.
+func TestTruncateAndWritesDoNotDeadlock(t *testing.T) {
+	url := migrated(t)
+	s, c := open(t, url), psql(t, url)
+	written := make(chan error, 4)
+	for i := range cap(written) {
+		go func() {
+			var err error
+			for range 50 {
+				if err == nil {
+					_, err = s.Write(t.Context(), "app", []tiers.Write{{Name: fmt.Sprint("a", i), Data: []byte("1")}})
+				}
+			}
+			written <- err
+		}()
+	}
+	for range 50 {
+		exec(t, c, `TRUNCATE fastopt.options`)
+	}
+	for range cap(written) {
+		must(t, <-written)
+	}
+}
+
 // change writes name in one of several ways, by the library or by plain SQL.
 func change(ctx context.Context, s *Source, c *pgx.Conn, how int, name string) error {
 	if c == nil {
