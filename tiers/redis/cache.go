@@ -50,7 +50,8 @@ func Open(conf Config) (*Cache, error) {
 }
 
 // Close ends the connection and all calls and watches, and waits for what runs
-// in the background. Later calls fail. Closing twice does nothing.
+// in the background: no longer than a heartbeat may, half a second. Later calls
+// fail. Closing twice does nothing.
 func (c *Cache) Close() {
 	c.stop()
 	<-c.done

@@ -69,6 +69,33 @@ func TestAsOfIsAHeartbeatForCopiesAndTheSendingForAnswers(t *testing.T) {
 	}
 }
 
+// What a frozen server or a cut connection leaves behind is no answer.
+func TestACopyIsNotBelievedWithoutAHeartbeatOrASession(t *testing.T) {
+	r := private(t)
+	c := ready(t, open(t, r.URL()))
+	put(t, c, value("x", 1, 1, `1`))
+	s, _ := c.hub.session(t.Context())
+	for _, name := range []string{"x", "miss"} {
+		first := c.read(s, []string{keyOf(name)})
+		first.vouched = first.vouched.Add(-time.Hour)
+		if err := first.result(ns, name, 0).Err; errors.Is(err, tiers.ErrUnavailable) {
+			t.Errorf("%s: an answer of the server asks for a heartbeat: %v", name, err)
+		}
+		copied := c.read(s, []string{keyOf(name)})
+		if err := copied.result(ns, name, 0).Err; errors.Is(err, tiers.ErrUnavailable) {
+			t.Errorf("%s: a good copy gave %v", name, err)
+		}
+		copied.vouched = time.Now().Add(-oldest)
+		if err := copied.result(ns, name, 0).Err; !errors.Is(err, tiers.ErrUnavailable) {
+			t.Errorf("%s: an old copy gave %v", name, err)
+		}
+	}
+	c.hub.down(errDialed)
+	if err := c.read(s, []string{keyOf("unread")}).result(ns, "unread", 0).Err; !errors.Is(err, tiers.ErrUnavailable) {
+		t.Errorf("a session that has ended gave %v", err)
+	}
+}
+
 func TestACopyIsUsedWithoutACommand(t *testing.T) {
 	r := private(t)
 	c, op := open(t, r.URL()), operate(t, r.Addr())

@@ -20,14 +20,13 @@ import (
 type session struct {
 	client rueidis.Client // immutable once dialed
 	conn   net.Conn       // immutable once dialed
-	detach func() bool    // immutable once dialed; unties conn from the owner's context
 
 	answered atomic.Pointer[time.Time] // when the last answered heartbeat was sent; set before the session is known to others
 	nudged   chan struct{}             // cap 1: a heartbeat is wanted now
 }
 
 // dial opens a session whose pushes go to h. It waits for a server at most
-// twice dialTimeout, plus the silence a heartbeat is given. The connection ends with ctx.
+// twice dialTimeout, plus the silence a heartbeat is given.
 func dial(ctx context.Context, opt rueidis.ClientOption, h *hub) (*session, error) {
 	s := &session{nudged: make(chan struct{}, 1)}
 	var dialed atomic.Bool
@@ -40,7 +39,6 @@ func dial(ctx context.Context, opt rueidis.ClientOption, h *hub) (*session, erro
 			return nil, err
 		}
 		s.conn = conn
-		s.detach = context.AfterFunc(ctx, func() { conn.Close() })
 		return conn, nil
 	}
 	opt.OnInvalidations = func(keys []rueidis.RedisMessage) { h.pushed(s, keys) }
@@ -131,7 +129,6 @@ func (s *session) nudge() {
 // end cuts the connection; every call on it fails at once. Not before dial is done.
 func (s *session) end() {
 	if s.conn != nil {
-		s.detach()
 		s.conn.Close()
 	}
 	if s.client != nil {

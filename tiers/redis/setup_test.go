@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -41,7 +40,7 @@ func TestWrongPasswordAndMissingRightsSayWhatToDo(t *testing.T) {
 			if k.user == "elsewhere:"+canary+"@" {
 				return // connected
 			}
-			if err := c.Watch(context.Background(), ns, func(tiers.Event) {}); !errors.Is(err, tiers.ErrSetup) {
+			if err := c.Watch(limit(t, patience), ns, func(tiers.Event) {}); !errors.Is(err, tiers.ErrSetup) {
 				t.Errorf("watch: %v", err)
 			}
 		})

@@ -209,7 +209,13 @@ func TestAnEndedSessionHasNothingToSay(t *testing.T) {
 	live.answered.Store(&now)
 	h.pushed(ended, nil) // not yet believed
 	h.up(ended)
+	if events, _ := w.take(); len(events) != 1 || events[0].Kind != tiers.Alive {
+		t.Errorf("its begin said %v", events)
+	}
 	h.down(errDialed)
+	if events, _ := w.take(); len(events) != 1 || events[0].Kind != tiers.Lost {
+		t.Errorf("its end said %v", events)
+	}
 	h.up(live)
 	w.take()
 	h.pushed(ended, nil)
