@@ -44,7 +44,7 @@ func (s *Source) Changes(ctx context.Context, namespace string, since tiers.Stam
 	}
 	var changes tiers.Changes
 	err := s.read(ctx, "changes", func(ctx context.Context, c *pgx.Conn) (err error) {
-		changes, err = s.changesOn(ctx, c, namespace, since)
+		changes, err = s.changesOn(ctx, c, namespace, since, tiers.MaxData)
 		return err
 	})
 	if err != nil {
@@ -53,13 +53,14 @@ func (s *Source) Changes(ctx context.Context, namespace string, since tiers.Stam
 	return changes, nil
 }
 
-func (s *Source) changesOn(ctx context.Context, c *pgx.Conn, namespace string, since tiers.Stamp) (tiers.Changes, error) {
+// changesOn withholds values longer than longest.
+func (s *Source) changesOn(ctx context.Context, c *pgx.Conn, namespace string, since tiers.Stamp, longest int) (tiers.Changes, error) {
 	none := tiers.Changes{}
 	asOf := time.Now()
 	if since.Revision > math.MaxInt64 {
 		since = tiers.Stamp{} // of no database: a reset
 	}
-	rows, err := c.Query(ctx, changesSQL, namespace, since.Revision, since.Epoch, changesPage, tiers.MaxData)
+	rows, err := c.Query(ctx, changesSQL, namespace, since.Revision, since.Epoch, changesPage, longest)
 	if err != nil {
 		return none, err
 	}

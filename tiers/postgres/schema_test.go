@@ -267,6 +267,33 @@ func TestAPageOfChangesNeverCutsARevision(t *testing.T) {
 	}
 }
 
+// A value that is too large for the contract stays on the server and is told.
+func TestLargeValuesAreWithheld(t *testing.T) {
+	url := migrated(t)
+	s, c := open(t, url), psql(t, url)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value)
+	     SELECT 'app', n, ('"'||repeat('x', l - 2)||'"')::json FROM (VALUES ('fits', $1::int), ('large', $1 + 1)) v (n, l)`, tiers.MaxData)
+	check := func(how string, r tiers.Record) {
+		t.Helper()
+		whole := r.Name == "fits" && len(r.Data) == tiers.MaxData && r.Oversize == 0
+		told := r.Name == "large" && r.Data == nil && r.Oversize == tiers.MaxData+1
+		if r.Kind != tiers.Value || !whole && !told {
+			t.Errorf("%s: %s is of kind %v, has %d bytes, oversize %d", how, r.Name, r.Kind, len(r.Data), r.Oversize)
+		}
+	}
+	check("load", load(t, s, "fits"))
+	check("load", load(t, s, "large"))
+	ch, err := s.Changes(t.Context(), "app", tiers.Stamp{Epoch: 1})
+	must(t, err)
+	for _, r := range ch.Records {
+		check("changes", r)
+	}
+	for r, err := range s.Scan(t.Context(), "app") {
+		must(t, err)
+		check("scan", r)
+	}
+}
+
 func TestMigrateIsIdempotentAndSafeAtOnce(t *testing.T) {
 	url := servers.Database(t)
 	var wg sync.WaitGroup

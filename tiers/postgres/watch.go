@@ -23,6 +23,8 @@ import (
 const (
 	heartbeat      = 300 * time.Millisecond // of silence, before the head is asked for
 	heartbeatLimit = 500 * time.Millisecond // for the answer; together < 1 s
+	catchUpLimit   = time.Second            // for a page of it
+	namesOnly      = -1                     // longest value that a catch-up wants
 	retryFirst     = 10 * time.Millisecond
 	retryMost      = 500 * time.Millisecond
 )
@@ -151,8 +153,8 @@ func (w *watch) catchUp(ctx context.Context, c *pgx.Conn) error {
 	for {
 		since := time.Now()
 		var changes tiers.Changes
-		err := within(ctx, heartbeatLimit, func(ctx context.Context) (err error) {
-			changes, err = w.s.changesOn(ctx, c, w.namespace, w.cursor)
+		err := within(ctx, catchUpLimit, func(ctx context.Context) (err error) {
+			changes, err = w.s.changesOn(ctx, c, w.namespace, w.cursor, namesOnly)
 			return err
 		})
 		if err != nil {
