@@ -2,19 +2,33 @@ package redis
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
-// rights are those of the package documentation, for a user with the password canary.
-var rights = strings.Fields("ACL SETUSER fastopt on >" + canary + " resetkeys ~fastopt:* ~lease:fastopt:* resetchannels -@all +hello +auth +select +ping +client|tracking +client|caching +get +getrange +set +eval +evalsha")
+// rights reads the ACL line of the package documentation, for the password canary.
+func rights(t *testing.T) []string {
+	t.Helper()
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(doc)) {
+		if _, line, ok := strings.Cut(line, "//\tACL SETUSER"); ok {
+			return strings.Fields("ACL SETUSER " + strings.Replace(line, ">PASSWORD", ">"+canary, 1))
+		}
+	}
+	t.Fatal("the documentation lists no rights")
+	return nil
+}
 
 func TestWrongPasswordAndMissingRightsSayWhatToDo(t *testing.T) {
 	r := private(t)
 	op := operate(t, r.Addr())
-	op.do(rights...)
+	op.do(rights(t)...)
 	op.do("ACL", "SETUSER", "deaf", "on", ">"+canary, "~*", "+@all", "-client|caching")
 	op.do("ACL", "SETUSER", "untracked", "on", ">"+canary, "~*", "+@all", "-client")
 	op.do("ACL", "SETUSER", "elsewhere", "on", ">"+canary, "~other:*", "+@all")
@@ -58,7 +72,7 @@ func TestAMissingDatabaseIsNamed(t *testing.T) {
 func TestAWatchEndsWhenTheServerBeginsToRefuse(t *testing.T) {
 	r := private(t)
 	op := operate(t, r.Addr())
-	op.do(rights...)
+	op.do(rights(t)...)
 	c := ready(t, open(t, "redis://fastopt:"+canary+"@"+r.Addr()))
 	watched := make(chan error, 1)
 	go func() { watched <- c.Watch(limit(t, patience), ns, func(tiers.Event) {}) }()
@@ -74,7 +88,7 @@ func TestAWatchEndsWhenTheServerBeginsToRefuse(t *testing.T) {
 func TestTheDocumentedRightsSuffice(t *testing.T) {
 	r := private(t)
 	op := operate(t, r.Addr())
-	op.do(rights...)
+	op.do(rights(t)...)
 	c := open(t, "redis://fastopt:"+canary+"@"+r.Addr()+"/1")
 	l := listen(t, c)
 	at := l.after(t, 0, "Alive", kind(tiers.Alive))
