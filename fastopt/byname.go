@@ -42,21 +42,21 @@ func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading
 			keys = append(keys, k)
 		}
 	}
-	readings := make(map[string]Reading[any], len(keys))
+	// Their flights share a batch; each is then awaited as by itself.
+	tokens := make([]uint64, len(keys))
 	var cold []*key
-	for _, k := range keys {
-		if r := k.reading(); r.State == Fresh && !m.isClosed() {
-			readings[k.full] = r
-		} else {
+	for i, k := range keys {
+		tokens[i] = k.token()
+		if k.readingSince(tokens[i]).State != Fresh && k.retryAt.Load() <= m.now() {
 			cold = append(cold, k)
 		}
 	}
-	if len(cold) > 0 && !m.isClosed() && ctx.Err() == nil {
-		// Their flights share a batch; each is then awaited as by itself.
-		m.loader.start(slices.DeleteFunc(slices.Clone(cold), func(k *key) bool { return k.retryAt.Load() > m.now() })...)
+	if len(cold) > 0 && ctx.Err() == nil {
+		m.loader.start(cold...)
 	}
-	for _, k := range cold {
-		readings[k.full] = k.loadFresh(ctx)
+	readings := make(map[string]Reading[any], len(keys))
+	for i, k := range keys {
+		readings[k.full] = k.loadSince(ctx, tokens[i])
 	}
 	return readings, nil
 }

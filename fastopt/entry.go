@@ -104,7 +104,8 @@ type lives struct {
 
 // state is the verdict on m at now, both in ns since Open: half-open intervals
 // [asked, asked+ttl) fresh and [asked+ttl, asked+usable) stale. An entry is
-// fresh only if no push came since its answer was asked for.
+// fresh only if its answer was asked for after token was current: after the
+// last push, for who passes the key's token.
 func (m *meta) state(now int64, l lives, token uint64) State {
 	if m.kind == kindOverride {
 		return Fresh
@@ -117,7 +118,7 @@ func (m *meta) state(now int64, l lives, token uint64) State {
 		return Stale // kept for as long as the row stays invalid (I11)
 	case asked == dead, m.kind == kindExpired, now >= later(asked, l.usable):
 		return Expired
-	case now < later(asked, l.ttl) && m.token == token:
+	case now < later(asked, l.ttl) && m.token >= token:
 		return Fresh
 	}
 	return Stale

@@ -68,6 +68,9 @@ func (x *expirer) pass() time.Duration {
 		}
 	}
 	x.tell(nearing, fallen)
+	if x.nearing || x.fallen {
+		next = min(next, int64(time.Second)) // to see the end of it
+	}
 	return max(time.Duration(next), 0)
 }
 

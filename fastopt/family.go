@@ -73,7 +73,7 @@ func (f *Family[T]) Load(ctx context.Context, key string) Reading[T] {
 	if err != nil {
 		return Reading[T]{Value: unbox[T](f.core.fallback), Err: failed("load", f.core.name+"/"+key, err)}
 	}
-	return reading[T](k.loadFresh(ctx))
+	return reading[T](k.loadSince(ctx, k.token()))
 }
 
 // Set writes a member's value as Option.Set does.

@@ -47,13 +47,13 @@ const never = int64(Forever)
 // moved.
 func (k *key) token() uint64 { return k.moved.Load() + k.m.moved.Load() }
 
-// reading judges m exactly, at now.
-func (m *meta) reading(now int64) Reading[any] {
+// reading judges m exactly, at now, for who wants no answer from before token.
+func (m *meta) reading(now int64, token uint64) Reading[any] {
 	k := m.key
 	if k == nil {
 		return Reading[any]{Value: m.boxed, State: m.stateless(), Origin: m.origin}
 	}
-	r := Reading[any]{Value: m.boxed, State: m.state(now, k.lives, k.token()), Origin: m.origin, Stamp: m.stamp, Err: m.err}
+	r := Reading[any]{Value: m.boxed, State: m.state(now, k.lives, token), Origin: m.origin, Stamp: m.stamp, Err: m.err}
 	switch asked := m.asked.Load(); {
 	case m.kind == kindExpired:
 		r.Age = time.Duration(now - m.died)
@@ -81,15 +81,19 @@ func (m *meta) stateless() State {
 
 // inspect judges top now.
 func (c *core) inspect(top *meta) Reading[any] {
-	var now int64
-	if top.key != nil {
-		now = top.key.m.now()
+	if top.key == nil {
+		return top.reading(0, 0)
 	}
-	return top.reading(now)
+	return top.reading(top.key.m.now(), top.key.token())
 }
 
 // reading is what Inspect gives.
 func (c *core) reading() Reading[any] { return c.inspect(c.cell.load()) }
+
+// readingSince is a reading for who came when token was current.
+func (k *key) readingSince(token uint64) Reading[any] {
+	return k.cell.load().reading(k.m.now(), token)
+}
 
 // start makes the handle k's: unloaded, with no floor.
 func (k *key) start() {

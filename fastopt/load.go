@@ -11,7 +11,7 @@ import (
 // load is Option.Load.
 func (c *core) load(ctx context.Context) Reading[any] {
 	if k := c.key.Load(); k != nil {
-		return k.loadFresh(ctx)
+		return k.loadSince(ctx, k.token())
 	}
 	r := c.reading()
 	if r.Origin != Override {
@@ -20,31 +20,28 @@ func (c *core) load(ctx context.Context) Reading[any] {
 	return r
 }
 
-// loadFresh returns a reading not older than the TTL if a tier gives one in time.
-func (k *key) loadFresh(ctx context.Context) Reading[any] {
-	r := k.reading()
+// loadSince returns a reading not older than the TTL, and asked for after token
+// was current, if a tier gives one in time. A push that comes later does not
+// prolong the wait.
+func (k *key) loadSince(ctx context.Context, token uint64) Reading[any] {
+	r := k.readingSince(token)
 	if r.Origin == Override || r.State == Fresh && !k.m.isClosed() {
 		return r
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.m.cfg.CacheTimeout+k.m.cfg.SourceTimeout)
 	defer cancel()
-	err := k.await(ctx)
-	if r = k.reading(); r.State == Fresh && err == nil {
-		return r
-	}
-	switch {
-	case err != nil:
+	err := k.await(ctx, token)
+	if r = k.readingSince(token); err != nil {
 		r.Err = failed("load", k.full, err)
-	case r.Err == nil:
-		r.Err = failed("load", k.full, because(ErrUnavailable, "it changes faster than it can be read"))
 	}
 	return r
 }
 
-// await waits until the key is fresh or invalid, a flight failed, or ctx ends. It joins the next
-// attempt after a failure, and makes none earlier.
-func (k *key) await(ctx context.Context) error {
-	for range 16 { // each push during a flight costs one more
+// await waits until the key is fresh or its row known to be invalid, a flight
+// failed, or ctx ends. It joins the next attempt after a failure, and makes
+// none earlier.
+func (k *key) await(ctx context.Context, token uint64) error {
+	for {
 		if k.m.isClosed() {
 			return ErrClosed
 		}
@@ -54,21 +51,24 @@ func (k *key) await(ctx context.Context) error {
 		if err := k.backOff(ctx); err != nil {
 			return err
 		}
+		wait, fresh := k.m.loader.startUnlessFresh(k, token)
+		if fresh {
+			return nil
+		}
 		select {
-		case res := <-k.m.loader.start(k)[0]:
+		case res := <-wait:
 			if err := res.Val.(*flight).err; err != nil {
 				return err
 			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		// A joined flight may have been asked for longer ago than the TTL: then
-		// this is not fresh, and the next flight is (R51).
-		if r := k.reading(); r.State == Fresh || k.cell.load().tier().err != nil {
+		// A flight that was joined may have asked longer ago than the TTL: then
+		// this is not fresh, and the next one is (R51).
+		if r := k.readingSince(token); r.State == Fresh || k.cell.load().tier().err != nil {
 			return nil
 		}
 	}
-	return nil
 }
 
 // backOff waits until the key may be asked for again.

@@ -41,37 +41,54 @@ type flight struct {
 	landed sync.Once
 }
 
-// start starts or joins the flight of each key. A flight that began before the
-// last push to its key is not joined (R7): it is forgotten, and lands for those
-// who wait already. The channels give a *flight that has landed.
+// start starts or joins the flight of each key. The channels give a *flight
+// that has landed.
 func (l *loader) start(keys ...*key) []<-chan singleflight.Result {
 	waits := make([]<-chan singleflight.Result, len(keys))
-	for _, k := range keys {
-		point.At(point.FlightJoin, l.m, k.full)
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, k := range keys {
-		f, token := l.flights[k.full], k.token()
-		if f == nil || f.token != token {
-			f = &flight{k: k, token: token, dirty: k.dirtied.Load(), done: make(chan struct{})}
-			if l.closed {
-				f.err = ErrClosed
-				close(f.done)
-			} else {
-				l.flights[k.full] = f
-				l.queue = append(l.queue, f)
-				k.due.Store(never) // until it lands
-			}
-			l.group.Forget(k.full)
-		}
-		// The function must run no user code: a panic in it would end the
-		// process, and a Goexit would leave its waiters for ever. It starts
-		// only with f: while f is in flights, under mu, its call has not ended.
-		waits[i] = l.group.DoChan(k.full, func() (any, error) { <-f.done; return f, nil })
+		waits[i] = l.boardLocked(k)
 	}
 	l.dispatchLocked()
 	return waits
+}
+
+// startUnlessFresh is start for who looked before and found k not fresh since
+// token. If a flight has landed between the look and now, it starts none.
+func (l *loader) startUnlessFresh(k *key, token uint64) (wait <-chan singleflight.Result, fresh bool) {
+	point.At(point.FlightJoin, l.m, k.full)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.flights[k.full] == nil && k.readingSince(token).State == Fresh {
+		return nil, true
+	}
+	wait = l.boardLocked(k)
+	l.dispatchLocked()
+	return wait, false
+}
+
+// boardLocked starts or joins the flight of k. One that began before the last
+// push to its key is not joined (R7): it is forgotten, and lands for those who
+// wait already.
+func (l *loader) boardLocked(k *key) <-chan singleflight.Result {
+	f, token := l.flights[k.full], k.token()
+	if f == nil || f.token != token {
+		f = &flight{k: k, token: token, dirty: k.dirtied.Load(), done: make(chan struct{})}
+		if l.closed {
+			f.err = ErrClosed
+			close(f.done)
+		} else {
+			l.flights[k.full] = f
+			l.queue = append(l.queue, f)
+			k.due.Store(never) // until it lands
+		}
+		l.group.Forget(k.full)
+	}
+	// The function must run no user code: a panic in it would end the process,
+	// and a Goexit would leave its waiters for ever. It is called only for f:
+	// while f is in flights, under mu, the call that waits for it has not ended.
+	return l.group.DoChan(k.full, func() (any, error) { <-f.done; return f, nil })
 }
 
 // dispatchLocked sends what is queued, unless enough batches are under way.
@@ -266,7 +283,7 @@ func (l *loader) settle(f *flight, rec tiers.Record, start int64, from Origin) e
 	if out == refused && from == Cache {
 		m.stats.behind.Add(1)
 		if m.cfg.Source != nil {
-			return errBehind
+			return errBehind // the source will tell
 		}
 	}
 	if out == changed && a.err != nil {

@@ -61,6 +61,7 @@ func (r *refresher) due() ([]*key, time.Duration) {
 	for _, k := range r.m.keys {
 		switch wait := k.due.Load() - now; {
 		case wait <= int64(gather)/2:
+			k.reloadAt.Store(now + max(wait, 0) + int64(reloadGap))
 			due = append(due, k)
 		default:
 			next = min(next, wait)

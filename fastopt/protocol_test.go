@@ -1,0 +1,321 @@
+package fastopt_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fastopt/fastopt-go/fastopt"
+	"github.com/fastopt/fastopt-go/internal/faults"
+	"github.com/fastopt/fastopt-go/internal/point"
+)
+
+// The races that the contract names, entered on purpose through the points of
+// the library: the race detector does not see a wrong order of atomics.
+
+// hookOnce sets a hook that runs f the first time the point is passed for name
+// by owner (nil: by anyone).
+func hookOnce(t *testing.T, p point.Point, owner any, name string, f func()) {
+	t.Helper()
+	var done atomic.Bool
+	t.Cleanup(point.Set(func(at point.Point, by any, of string) {
+		if at == p && of == name && (owner == nil || owner == by) && done.CompareAndSwap(false, true) {
+			f()
+		}
+	}))
+}
+
+// R1: a slow fill must not undo an own write.
+func TestASlowFillDoesNotUndoAWrite(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		set(t, foo, "v1")
+		settle()
+		m.Refresh(ctx)
+		hookOnce(t, point.FlightSettle, m, "foo", func() { set(t, foo, "v2") }) // v1 was read, and is not yet installed
+		must(t, m.Refresh(ctx))
+		if v := foo.Get(); v != "v2" {
+			t.Errorf("read %q after Set(v2) was acknowledged", v)
+		}
+	})
+}
+
+// The same window, later: between the decision and the swap.
+func TestAnInstallThatLosesTheSwapDecidesAnew(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		other, _ := process(w, "foo", "")
+		w.cache.DropEvents(true)
+		set(t, other, "v1")
+		hookOnce(t, point.InstallSwap, m, "foo", func() { set(t, foo, "v2") })
+		must(t, m.Refresh(ctx))
+		if v := foo.Get(); v != "v2" {
+			t.Errorf("read %q after Set(v2) was acknowledged", v)
+		}
+	})
+}
+
+// R5: an answer on its way when the push arrives is not fresh.
+func TestAnAnswerOlderThanThePushIsNotFresh(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		other, _ := process(w, "foo", "")
+		set(t, other, "v1")
+		time.Sleep(200 * time.Millisecond)
+		var during fastopt.State
+		hookOnce(t, point.FlightSettle, m, "foo", func() { // v1 is on its way
+			set(t, other, "v2")
+			time.Sleep(time.Millisecond) // and the push overtakes it
+			time.AfterFunc(0, func() { during = foo.Inspect().State })
+		})
+		must(t, m.Refresh(ctx))
+		synctest.Wait()
+		if during == fastopt.Fresh && foo.Get() == "v1" {
+			t.Error("v1 was fresh after the push for v2")
+		}
+		time.Sleep(200 * time.Millisecond)
+		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+	})
+}
+
+// R7, I5: who comes after a push does not join a flight from before it.
+func TestALoadAfterThePushDoesNotJoinAnOlderFlight(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		other, _ := process(w, "foo", "")
+		set(t, other, "v1")
+		time.Sleep(200 * time.Millisecond)
+		hookOnce(t, point.FlightSettle, m, "foo", func() {
+			set(t, other, "v2")
+			time.Sleep(time.Millisecond) // the push is handled
+			if r := foo.Load(ctx); r.Value != "v2" || r.State != fastopt.Fresh {
+				t.Errorf("a Load that started after the push gave %+v", r)
+			}
+		})
+		must(t, m.Refresh(ctx))
+		if v := foo.Get(); v != "v2" {
+			t.Errorf("the older flight put back %q", v)
+		}
+	})
+}
+
+// A push during a flight must not get lost between two settings of the due time.
+func TestARevalidationDuringAFlightIsNotForgotten(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		hookOnce(t, point.FlightSettle, m, "foo", func() {
+			w.cache.Cut()
+			w.cache.Reconnect()
+			time.Sleep(time.Millisecond)
+		})
+		must(t, m.Refresh(ctx))
+		time.Sleep(1500 * time.Millisecond)
+		if r := foo.Inspect(); r.State != fastopt.Fresh || r.Age > 1500*time.Millisecond {
+			t.Errorf("not revalidated within a second: %+v", r)
+		}
+	})
+}
+
+// R16, I5b: what was missed while the channel was cut is read once it is back.
+func TestAMissedPushIsFoundAfterReconnect(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		mine, m := process(w, "foo", "")
+		theirs, _ := process(w, "foo", "")
+		set(t, theirs, "v1")
+		time.Sleep(200 * time.Millisecond)
+		w.cache.Cut()
+		settle()
+		if mine.Inspect().State == fastopt.Fresh {
+			t.Error("fresh, though pushes may be lost")
+		}
+		if m.Stats().PushesUp {
+			t.Error("PushesUp with a cut channel")
+		}
+		set(t, theirs, "v2")
+		w.cache.Reconnect()
+		time.Sleep(1200 * time.Millisecond)
+		want(t, mine.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+		if n := len(w.log.lines("pushes may be lost")); n != 2 { // one per process
+			t.Errorf("%d log lines", n)
+		}
+	})
+}
+
+// R52: an equal answer brings back what expired, and is not only said to be fresh.
+func TestAnEqualAnswerReinstallsOverAnExpiredEntry(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		set(t, foo, "v")
+		w.allFail()
+		time.Sleep(71 * time.Second)
+		want(t, foo.Inspect(), "d", fastopt.Expired, fastopt.Default)
+		w.heal()
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "v", fastopt.Fresh, fastopt.Cache)
+		if foo.Get() != "v" {
+			t.Error("Get stays on the default")
+		}
+		if s := m.Stats(); s.Expiries != 1 || s.ExpirerWorst > 50*time.Millisecond {
+			t.Errorf("stats %+v", s)
+		}
+		for _, line := range []string{"half of their grace", "fell to their defaults", "no option is expired"} {
+			if n := len(w.log.lines(line)); n != 1 {
+				t.Errorf("%d lines %q", n, line)
+			}
+		}
+	})
+}
+
+// R53: a renewal that comes between the expirer's look and its claim wins; one
+// that comes after the claim publishes the value anew.
+func TestARenewalIsNotLostToTheExpirer(t *testing.T) {
+	for _, p := range []point.Point{point.ExpireClaim, point.ExpireSwap} {
+		t.Run(string(p), func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				foo, m := process(w, "foo", "d")
+				set(t, foo, "v")
+				w.allFail()
+				hookOnce(t, p, m, "foo", func() {
+					w.heal()
+					time.Sleep(300 * time.Millisecond) // the next attempt renews it
+				})
+				time.Sleep(70*time.Second + 400*time.Millisecond)
+				synctest.Wait()
+				if r := foo.Inspect(); r.Value != "v" || r.State != fastopt.Fresh || foo.Get() != "v" {
+					t.Errorf("after the renewal: %+v, Get %q", r, foo.Get())
+				}
+			})
+		})
+	}
+}
+
+// I9: a value written and deleted between two answers "absent" cannot come back.
+func TestADeletedValueDoesNotComeBackOverALaterAbsent(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		other, _ := process(w, "foo", "d")
+		must(t, m.Refresh(ctx))
+		w.cache.DropEvents(true)
+		set(t, other, "v")
+		w.store.Flush()
+		hookOnce(t, point.FlightSettle, m, "foo", func() { // v is on its way
+			_, err := other.Delete(ctx)
+			must(t, err)
+			must(t, m.Refresh(ctx)) // absent, as of now
+		})
+		must(t, m.Refresh(ctx))
+		if v := foo.Get(); v != "d" {
+			t.Errorf("read %q after its delete was seen", v)
+		}
+	})
+}
+
+// R31: a caller that leaves takes nothing with it.
+func TestACallerThatLeavesHarmsNobody(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		other, _ := process(w, "foo", "d")
+		set(t, other, "v")
+		settle()
+		w.cache.Inject(faults.Load, faults.Fault{Delay: 30 * time.Millisecond})
+		var r fastopt.Registry
+		foo := fastopt.New(&r, "foo", "d")
+		opened := make(chan *fastopt.Manager)
+		go func() { opened <- w.open(w.config(), &r) }()
+		m := <-opened
+		m.Refresh(canceled())
+		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		defer cancel()
+		impatient := make(chan fastopt.Reading[string])
+		go func() { impatient <- foo.Load(short) }()
+		patient := foo.Load(ctx)
+		if r := <-impatient; !errors.Is(r.Err, context.DeadlineExceeded) {
+			t.Errorf("the impatient one got %+v", r)
+		}
+		want(t, patient, "v", fastopt.Fresh, fastopt.Cache)
+	})
+}
+
+func canceled() context.Context {
+	c, cancel := context.WithCancel(ctx)
+	cancel()
+	return c
+}
+
+// I7, I8: any number of callers make one request.
+func TestConcurrentLoadsShareOneRequest(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		set(t, foo, "v")
+		settle()
+		must(t, m.Refresh(ctx))
+		settle()
+		w.cache.Inject(faults.Load, faults.Fault{Delay: 20 * time.Millisecond, Err: errDown})
+		w.source.Inject(faults.Load, faults.Fault{Delay: 20 * time.Millisecond})
+		c0, s0 := w.cache.Calls(faults.Load), w.source.Calls(faults.Load)
+		w.cache.Cut() // no longer fresh
+		settle()
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				if r := foo.Load(ctx); r.Value != "v" || r.State != fastopt.Fresh {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
+		wg.Wait()
+		if c, s := w.cache.Calls(faults.Load)-c0, w.source.Calls(faults.Load)-s0; c != 1 || s != 1 {
+			t.Errorf("%d requests to the cache, %d to the source", c, s)
+		}
+	})
+}
+
+// D8: any number of options cost one request per tier.
+func TestABatchCostsOneRequestPerTier(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var r fastopt.Registry
+		var names []string
+		for i := range 200 {
+			names = append(names, fastopt.New(&r, fmt.Sprintf("option.%d", i), i).Name())
+		}
+		m := w.open(w.config(), &r)
+		if c, s, f := w.cache.Calls(faults.Load), w.source.Calls(faults.Load), w.cache.Calls(faults.Fill); s != 1 || f != 1 {
+			t.Errorf("opening cost %d loads of the cache (those that our own fill pushed included), %d of the source, %d fills", c, s, f)
+		}
+		time.Sleep(5 * time.Second)
+		w.store.Flush()
+		w.cache.Cut()
+		settle()
+		c0, s0 := w.cache.Calls(faults.Load), w.source.Calls(faults.Load)
+		got, err := m.Load(ctx, append(names, names...)...)
+		must(t, err)
+		if len(got) != len(names) {
+			t.Errorf("%d readings", len(got))
+		}
+		if c, s := w.cache.Calls(faults.Load)-c0, w.source.Calls(faults.Load)-s0; c != 1 || s != 1 {
+			t.Errorf("%d requests to the cache, %d to the source", c, s)
+		}
+	})
+}
+
+// R50, I23: no lock is held while user code runs.
+func TestAWatcherMaySetWhatItWatches(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n, _ := process(w, "n", 0)
+		for r := range n.Watch(ctx) {
+			if r.Value == 5 {
+				break
+			}
+			set(t, n, r.Value+1)
+		}
+		if n.Get() != 5 {
+			t.Errorf("got %d", n.Get())
+		}
+	})
+}
