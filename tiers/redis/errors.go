@@ -26,7 +26,8 @@ var (
 var setups = []struct{ answer, remedy string }{
 	{"WRONGPASS", "check user and password in the URL"},
 	{"NOAUTH", "put user and password into the URL"},
-	{"NOPERM", "grant the rights that the documentation of package redis lists"},
+	{"NOPERM", grant},
+	{"The user executing the script can't", grant},
 	{"NOPROTO", tracking},
 	{"unknown command", tracking},
 	{"unknown subcommand", tracking},
@@ -40,7 +41,10 @@ var setups = []struct{ answer, remedy string }{
 	{"CLUSTERDOWN", "use a single server, not a node of a cluster"},
 }
 
-const tracking = "use Redis 6.2 or later with CLIENT TRACKING and EVAL allowed"
+const (
+	grant    = "grant the rights that the documentation of package redis lists"
+	tracking = "use Redis 6.2 or later with CLIENT TRACKING and EVAL allowed"
+)
 
 // explain puts an error of the client into the words of package tiers. It
 // never wraps what the client says, since a silent server gives "context

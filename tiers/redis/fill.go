@@ -26,9 +26,13 @@ import (
 //	ARGV[4] if given: the exact bytes that it replaces whatever their stamp
 //
 // Stamps are compared as text: Lua's numbers would lose digits. The key is
-// read with pcall, because a key of another type counts as empty.
+// read with pcall, because a key of another type counts as empty. No other
+// error does: what cannot be read is not overwritten.
 const setNewer = `
 local held = redis.pcall('GETRANGE', KEYS[1], 0, 30)
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
+  return held
+end
 if type(held) == 'string' and #held == 31 and string.find(held, '^[VT]%d+$') then
   local asnew = string.sub(held, 2) >= string.sub(ARGV[1], 2, 31)
   if ARGV[3] == '1' and string.sub(held, 1, 11) == string.sub(ARGV[1], 1, 11) then

@@ -113,3 +113,24 @@ func TestTheDocumentedRightsSuffice(t *testing.T) {
 	}
 	l.after(t, at, "a push", changed("x"))
 }
+
+// What a script may not read must not count as empty, or the newer record is lost.
+func TestAScriptThatMayNotReadDoesNotWrite(t *testing.T) {
+	r := private(t)
+	op := operate(t, r.Addr())
+	op.do(rights(t)...)
+	c := ready(t, open(t, "redis://fastopt:"+canary+"@"+r.Addr()))
+	put(t, c, value("x", 1, 2, `"newer"`))
+	held := op.get("x")
+	for _, right := range []string{"getrange", "set"} {
+		op.do("ACL", "SETUSER", "fastopt", "-"+right)
+		res := c.Fill(limit(t, patience), ns, []tiers.Fill{{Record: value("x", 1, 1, `1`)}, {Record: value("y", 1, 1, `1`)}})
+		if err := res[1].Err; !errors.Is(err, tiers.ErrSetup) {
+			t.Errorf("without %s: %v", right, err)
+		}
+		if op.get("x") != held || op.get("y") != "" {
+			t.Errorf("without %s: written", right)
+		}
+		op.do("ACL", "SETUSER", "fastopt", "+"+right)
+	}
+}
