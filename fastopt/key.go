@@ -126,12 +126,27 @@ func (k *key) succeeded(asked int64, token uint64) {
 
 func (k *key) failed(err error) {
 	n := k.fails.Add(1)
-	wait := min(firstRetry<<min(n-1, 10), lastRetry)
-	at := k.m.now() + int64(wait/2) + int64(k.m.jitter()*float64(wait/2))
+	at := k.m.attemptIn(min(firstRetry<<min(n-1, 10), lastRetry))
 	k.lastErr.Store(&err)
 	k.retryAt.Store(at)
 	if k.fam == nil {
 		k.due.Store(at)
+	}
+}
+
+// attemptIn returns when to try again, ns since Open: half of wait to wait from
+// now, jittered, or earlier if an attempt is planned already: in an outage all
+// keys are tried together, so that attempts do not grow with their number (I20).
+func (m *Manager) attemptIn(wait time.Duration) int64 {
+	for {
+		now, planned := m.now(), m.attempt.Load()
+		if planned > now {
+			return planned
+		}
+		at := now + int64(wait/2) + int64(m.jitter()*float64(wait/2))
+		if m.attempt.CompareAndSwap(planned, at) {
+			return at
+		}
 	}
 }
 

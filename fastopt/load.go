@@ -51,9 +51,9 @@ func (k *key) await(ctx context.Context, token uint64) error {
 		if err := k.backOff(ctx); err != nil {
 			return err
 		}
-		wait, fresh := k.m.loader.startUnlessFresh(k, token)
-		if fresh {
-			return nil
+		wait, err := k.m.loader.join(k, token)
+		if wait == nil {
+			return err
 		}
 		select {
 		case res := <-wait:

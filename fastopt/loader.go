@@ -54,18 +54,24 @@ func (l *loader) start(keys ...*key) []<-chan singleflight.Result {
 	return waits
 }
 
-// startUnlessFresh is start for who looked before and found k not fresh since
-// token. If a flight has landed between the look and now, it starts none.
-func (l *loader) startUnlessFresh(k *key, token uint64) (wait <-chan singleflight.Result, fresh bool) {
+// join is start for who looked before, and found k not fresh since token and no
+// reason to wait. If a flight has landed between the look and now, its outcome
+// counts, and wait is nil.
+func (l *loader) join(k *key, token uint64) (wait <-chan singleflight.Result, err error) {
 	point.At(point.FlightJoin, l.m, k.full)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.flights[k.full] == nil && k.readingSince(token).State == Fresh {
-		return nil, true
+	if l.flights[k.full] == nil {
+		if k.readingSince(token).State == Fresh {
+			return nil, nil
+		}
+		if failure := k.lastErr.Load(); failure != nil && k.retryAt.Load() > l.m.now() {
+			return nil, *failure
+		}
 	}
 	wait = l.boardLocked(k)
 	l.dispatchLocked()
-	return wait, false
+	return wait, nil
 }
 
 // boardLocked starts or joins the flight of k. One that began before the last

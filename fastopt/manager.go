@@ -131,8 +131,9 @@ type Manager struct {
 	dynamic    *xsync.MapOf[string, *key] // keys of families
 	work       sync.WaitGroup
 
-	moved  atomic.Uint64 // the process' part of every token
-	pushUp atomic.Bool   // pushes arrive
+	moved   atomic.Uint64 // the process' part of every token
+	pushUp  atomic.Bool   // pushes arrive
+	attempt atomic.Int64  // ns since Open: the next attempt after a failure
 
 	loader    loader
 	refresher refresher
@@ -247,15 +248,16 @@ func (m *Manager) init() {
 func (m *Manager) firstLoad(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout)
 	defer cancel()
-	m.follow(ctx)
+	if err := m.follow(ctx); errors.Is(err, tiers.ErrSetup) {
+		return err
+	}
 	for {
-		checked := make(chan struct{})
-		m.work.Go(func() { m.checkSource(ctx); close(checked) })
+		checked := make(chan error, 1)
+		m.work.Go(func() { checked <- m.checkSource(ctx) })
 		err := m.loadAll(ctx)
-		<-checked
-		for _, t := range []*tierState{&m.source, &m.cache} {
-			if e := t.failure(); errors.Is(e, tiers.ErrSetup) {
-				return fmt.Errorf("%s: %w", t.name, e)
+		for _, e := range []error{<-checked, m.cache.failure()} {
+			if errors.Is(e, tiers.ErrSetup) {
+				return e
 			}
 		}
 		if err == nil {
@@ -270,15 +272,19 @@ func (m *Manager) firstLoad(ctx context.Context) error {
 	}
 }
 
-// checkSource notices a source that a warm cache would hide.
-func (m *Manager) checkSource(ctx context.Context) {
+// checkSource notices a source that is not usable, which a warm cache would hide.
+func (m *Manager) checkSource(ctx context.Context) error {
 	if m.cfg.Source == nil {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout/5)
 	defer cancel()
 	_, err := m.cfg.Source.Identity(ctx)
+	if err != nil {
+		err = fmt.Errorf("source: %w", err)
+	}
 	m.source.observe(err)
+	return err
 }
 
 // loadAll loads every registered option that is not fresh.

@@ -2,6 +2,7 @@ package fastopt
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -59,8 +60,12 @@ func (r *refresher) due() ([]*key, time.Duration) {
 	var due []*key
 	now, next := r.m.now(), int64(time.Minute)
 	for _, k := range r.m.keys {
+		early := int64(gather) / 2
+		if k.fails.Load() > 0 {
+			early = 0 // an attempt is for all at one instant
+		}
 		switch wait := k.due.Load() - now; {
-		case wait <= int64(gather)/2:
+		case wait <= early:
 			k.reloadAt.Store(now + max(wait, 0) + int64(reloadGap))
 			due = append(due, k)
 		default:
@@ -120,19 +125,20 @@ func (r *refresher) push(k *key) {
 
 // follow starts to listen to pushes: of the cache, or, without one, of the
 // source. It returns when they arrive, so that nothing loaded from then on can
-// go unannounced, or soon, if the channel cannot be had yet.
-func (m *Manager) follow(ctx context.Context) {
-	watch := (func(context.Context, string, func(tiers.Event)) error)(nil)
-	state := &m.cache
+// go unannounced, or soon, if the channel cannot be had yet, or with the error
+// that ended it.
+func (m *Manager) follow(ctx context.Context) error {
+	var watch func(context.Context, string, func(tiers.Event)) error
+	tier := &m.cache
 	switch {
 	case m.cfg.Cache != nil:
 		watch = m.cfg.Cache.Watch
 	case m.cfg.Source != nil:
-		watch, state = m.cfg.Source.Watch, &m.source
+		watch, tier = m.cfg.Source.Watch, &m.source
 	default:
-		return
+		return nil
 	}
-	alive := make(chan struct{})
+	alive, ended := make(chan struct{}), make(chan error, 1)
 	once := sync.OnceFunc(func() { close(alive) })
 	m.work.Go(func() {
 		err := watch(m.ctx, m.cfg.Namespace, func(e tiers.Event) {
@@ -141,17 +147,22 @@ func (m *Manager) follow(ctx context.Context) {
 				once()
 			}
 		})
-		if m.ctx.Err() == nil && err != nil {
-			state.observe(err)
-			m.cfg.Logger.Error("fastopt: no pushes: changes are seen at the next refresh", "tier", state.name, "error", err)
+		if m.ctx.Err() == nil {
+			err = fmt.Errorf("%s: %w", tier.name, err)
+			tier.observe(err)
+			m.cfg.Logger.Error("fastopt: no pushes: changes are seen at the next refresh", "error", err)
 		}
-		once()
+		ended <- err
 	})
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout+m.cfg.SourceTimeout)
 	defer cancel()
 	select {
 	case <-alive:
+		return nil
+	case err := <-ended:
+		return err
 	case <-ctx.Done():
+		return nil
 	}
 }
 
