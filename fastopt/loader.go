@@ -3,6 +3,7 @@ package fastopt
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/singleflight"
@@ -150,9 +151,10 @@ func (l *loader) close() {
 // A want is a flight that the cache did not settle.
 type want struct {
 	*flight
-	cause   error  // what the cache said; nil: it was not asked
-	fill    bool   // the cache is to get the source's answer
-	replace []byte // … in place of exactly these bytes, if not nil
+	cause    error  // what the cache said; nil: it was not asked
+	dirtyKey bool   // it was not asked because the cache may be behind
+	fill     bool   // the cache is to get the source's answer
+	replace  []byte // … in place of exactly these bytes, if not nil
 }
 
 // askCache asks the cache for all flights, publishes what it knows, and returns
@@ -167,7 +169,7 @@ func (l *loader) askCache(fs []*flight) []want {
 		case m.cfg.Cache == nil:
 			wants = append(wants, want{flight: f})
 		case m.cfg.Source != nil && f.dirty != f.k.cleaned.Load():
-			wants = append(wants, want{flight: f, fill: true}) // it may be behind (I15, I16)
+			wants = append(wants, want{flight: f, fill: true, dirtyKey: true}) // (I15, I16)
 		default:
 			ask, names = append(ask, f), append(names, f.k.full)
 		}
@@ -240,18 +242,49 @@ func (l *loader) askSource(wants []want) {
 	m.source.observe(worst(results))
 	m.stats.sourceLoads.Add(1)
 	var fills []filling
+	var unanswered []want
 	for i, w := range wants {
 		r := results[i]
 		switch {
 		case r.Err != nil:
-			l.land(w.flight, 0, unavailable("source", r.Err))
+			w.cause = errors.Join(r.Err, w.cause)
+			unanswered = append(unanswered, w)
 		case w.k.userCode && r.Kind == tiers.Value:
 			m.work.Go(func() { m.fill(l.sourceSaid(nil, w, r.Record, start)) })
 		default:
 			fills = l.sourceSaid(fills, w, r.Record, start)
 		}
 	}
+	l.liveOn(unanswered)
+	for _, w := range unanswered {
+		l.land(w.flight, 0, unavailable("source", w.cause))
+	}
 	m.fill(fills)
+}
+
+// liveOn keeps dirty keys usable while the source does not answer, as the
+// cache's answer does for all others (D6): for want of the source's word it is
+// not fresh, but it is no reason to fall to a default either.
+func (l *loader) liveOn(unanswered []want) {
+	m := l.m
+	dirty := slices.DeleteFunc(slices.Clone(unanswered), func(w want) bool { return !w.dirtyKey })
+	if len(dirty) == 0 {
+		return
+	}
+	names := make([]string, len(dirty))
+	for i, w := range dirty {
+		names[i] = w.k.full
+	}
+	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
+	defer cancel()
+	start := m.now()
+	for i, r := range m.cfg.Cache.Load(ctx, m.cfg.Namespace, names) {
+		k := dirty[i].k
+		a := m.answerOf(r.Record, start, Cache) // with no token: never fresh
+		if r.Err == nil && k.knows(r.Record, &a) {
+			k.install(&a)
+		}
+	}
 }
 
 // sourceSaid publishes one answer of the source and adds what the cache is to
@@ -273,10 +306,8 @@ var errBehind = errors.New("cache is behind")
 // leaves the flight in the air.
 func (l *loader) settle(f *flight, rec tiers.Record, start int64, from Origin) error {
 	m, k := l.m, f.k
-	a := answer{rec: rec, origin: from, token: f.token, asked: start}
-	if !rec.AsOf.IsZero() {
-		a.asked = m.instant(rec.AsOf)
-	}
+	a := m.answerOf(rec, start, from)
+	a.token = f.token
 	known := k.knows(rec, &a)
 	if !known {
 		a.value, a.err = m.decode(k, rec)
@@ -297,6 +328,15 @@ func (l *loader) settle(f *flight, rec tiers.Record, start int64, from Origin) e
 	}
 	l.land(f, a.asked, nil)
 	return nil
+}
+
+// answerOf is an answer that is not yet decoded, and of no token.
+func (m *Manager) answerOf(rec tiers.Record, start int64, from Origin) answer {
+	a := answer{rec: rec, origin: from, asked: start}
+	if !rec.AsOf.IsZero() {
+		a.asked = m.instant(rec.AsOf)
+	}
+	return a
 }
 
 // knows reports whether the key's entry stems from the very bytes of rec, so

@@ -31,12 +31,14 @@ type Config struct {
 	TTL   time.Duration
 	Grace time.Duration
 
-	// Timeouts of one call. 0: 50 ms, 250 ms, 750 ms. A Load ends within the
-	// first two together, a Set within all three.
+	// Timeouts of one call, at most a minute. 0: 50 ms, 250 ms, 750 ms. A Load
+	// ends within CacheTimeout + SourceTimeout, a Set within WriteTimeout +
+	// CacheTimeout.
 	CacheTimeout  time.Duration
 	SourceTimeout time.Duration
 	WriteTimeout  time.Duration
-	// StartTimeout is how long Open waits for the first complete load. 0: 5 s.
+	// StartTimeout is how long Open waits for the first complete load, at most
+	// a minute. 0: 5 s.
 	StartTimeout time.Duration
 
 	// MaxValue is the largest encoded value, in bytes. 0: 64 KiB. At most 1 MiB.

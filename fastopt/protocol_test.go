@@ -321,3 +321,33 @@ func TestAWatcherMaySetWhatItWatches(t *testing.T) {
 		}
 	})
 }
+
+// D6: a write of unknown outcome must not cost the last good value while Redis
+// answers, however long the source is silent.
+func TestADoubtfulKeyLivesOnFromTheCache(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		w.source.Inject(faults.Write, faults.Fault{Hang: true})
+		w.source.Inject(faults.Load, faults.Fault{Hang: true})
+		if _, err := foo.Set(ctx, "v2"); !errors.Is(err, fastopt.ErrOutcomeUnknown) {
+			t.Fatal(err)
+		}
+		for range 300 {
+			time.Sleep(time.Second)
+			if r := foo.Inspect(); r.Value != "v1" || r.State != fastopt.Stale || r.Age > 10*time.Second {
+				t.Fatalf("%+v", r)
+			}
+		}
+		if foo.Get() != "v1" {
+			t.Error("Get fell to the default")
+		}
+		w.heal()
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "v1", fastopt.Fresh, fastopt.Write)
+		if n := m.Stats().Dirty; n != 0 {
+			t.Errorf("%d dirty", n)
+		}
+	})
+}

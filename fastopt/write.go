@@ -158,18 +158,20 @@ func (m *Manager) fill(list []filling) bool {
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
 	results := m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills)
 	cancel()
-	ok := true
+	var failure error
 	for i, r := range results {
-		switch {
-		case r.Err != nil:
-			ok = false
+		if r.Err != nil {
+			failure = r.Err
 			m.stats.fillsFailed.Add(1)
-			m.cache.observe(r.Err)
 			continue
-		case r.Stored:
+		}
+		if r.Stored {
 			m.stats.fills.Add(1)
 		}
 		list[i].k.clean(list[i].dirty)
 	}
-	return ok
+	if failure != nil {
+		m.cache.observe(failure)
+	}
+	return failure == nil
 }
