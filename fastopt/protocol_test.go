@@ -351,3 +351,26 @@ func TestADoubtfulKeyLivesOnFromTheCache(t *testing.T) {
 		}
 	})
 }
+
+// R25: whoever sees the cache behind what it knows has it filled from the
+// source, though whoever should have done so is gone.
+func TestWhoSeesTheCacheBehindRepairsIt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		mine, _ := process(w, "foo", "")
+		theirs, m := process(w, "foo", "")
+		set(t, theirs, "v1")
+		time.Sleep(200 * time.Millisecond)
+		w.cacheSetFails()
+		w.cacheGetFails()
+		set(t, theirs, "v2")
+		must(t, m.Close()) // the writer is gone
+		time.Sleep(10 * time.Second)
+		want(t, mine.Inspect(), "v2", fastopt.Fresh, fastopt.Source)
+		w.heal()
+		time.Sleep(10 * time.Second)
+		want(t, mine.Inspect(), "v2", fastopt.Fresh, fastopt.Source)
+		if w.cached("foo") != `"v2"` {
+			t.Errorf("the cache still holds %q", w.cached("foo"))
+		}
+	})
+}
