@@ -22,11 +22,12 @@ func alive(c *pgx.Conn) bool {
 		return false
 	}
 	quiet := false
-	err = raw.Read(func(fd uintptr) bool {
+	// Control and not Read, which queues behind another reader: after a slow
+	// write pgx leaves one in the background that waits for the next answer.
+	err = raw.Control(func(fd uintptr) {
 		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK) // Go's sockets do not block
 		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK
-		return true // never wait
 	})
 	return err == nil && quiet
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -87,7 +88,7 @@ func requirePassword(t *testing.T, c *pgx.Conn) {
 	must(t, c.QueryRow(t.Context(), `SHOW data_directory`).Scan(&data))
 	exec(t, c, `COPY (SELECT unnest(ARRAY['host all fastopt all trust', 'host all all all scram-sha-256'])) TO '`+data+`/pg_hba.conf'`)
 	exec(t, c, `SELECT pg_reload_conf()`)
-	eventually(t, slack*20, "a password is asked for", func() bool {
+	eventually(t, 5*time.Second, "a password is asked for", func() bool {
 		_, err := pgx.Connect(t.Context(), as(t, strings.Replace(c.Config().ConnString(), "fastopt@", "", 1), "somebody", "x"))
 		return strings.Contains(fmt.Sprint(err), "28P01")
 	})

@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"context"
+	"runtime"
 	"testing"
 	"time"
+
+	"github.com/fastopt/fastopt-go/internal/servers"
 )
 
 // A connection granted to a waiter whose context has just ended is not lost.
@@ -36,6 +39,39 @@ func TestAGrantAtTheLastMomentIsGivenBack(t *testing.T) {
 	if left == 0 {
 		t.Error("no waiter left")
 	}
+}
+
+// After a slow write pgx goes on reading in the background.
+func TestAliveDoesNotQueueBehindAReader(t *testing.T) {
+	c := psql(t, servers.Database(t))
+	reading, read := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(read)
+		close(reading)
+		socket(c).Read(make([]byte, 1))
+	}()
+	<-reading
+	answer := make(chan bool, 1)
+	for range 100 { // the reader is at it at the latest after some of them
+		go func() { answer <- alive(c) }()
+		select {
+		case ok := <-answer:
+			if !ok {
+				t.Fatal("the connection is said to be dead")
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("alive waits")
+			socket(c).SetReadDeadline(time.Now())
+			<-answer
+		}
+		runtime.Gosched()
+		if t.Failed() {
+			break
+		}
+	}
+	socket(c).SetReadDeadline(time.Now())
+	<-read
+	socket(c).SetReadDeadline(time.Time{})
 }
 
 // Idle connections are closed after a while, and only those.

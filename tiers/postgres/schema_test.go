@@ -122,12 +122,15 @@ func TestRowsAreSigned(t *testing.T) {
 	}
 }
 
+// patient lets the server find a deadlock (after 1 s) before the wait ends.
+const patient = "&lock_timeout=20000&statement_timeout=30000"
+
 // Plain UPDATE locks the row first, an upsert the namespace: without the writer
 // lock ahead of both they deadlock within milliseconds. And a poller by
 // "revision > n" must see every change, whatever commits in between.
 func TestMixedWritersNeitherDeadlockNorHideFromAPoller(t *testing.T) {
 	const writers, rounds, names = 8, 60, 10
-	url := migrated(t)
+	url := migrated(t) + patient
 	s, slow := open(t, url), open(t, url)
 	ctx, stop := context.WithCancel(t.Context())
 	seen := make(map[string]uint64) // newest revision polled, by name
@@ -174,7 +177,7 @@ func TestMixedWritersNeitherDeadlockNorHideFromAPoller(t *testing.T) {
 // TRUNCATE locks the table before its trigger runs; the library has to take the
 // locks in that order, too.
 func TestTruncateAndWritesDoNotDeadlock(t *testing.T) {
-	url := migrated(t)
+	url := migrated(t) + patient
 	s, c := open(t, url), psql(t, url)
 	written := make(chan error, 4)
 	for i := range cap(written) {
