@@ -33,12 +33,15 @@ CREATE TABLE fastopt.options (
 );
 CREATE INDEX options_revision ON fastopt.options (namespace, revision);
 
--- Deleted rows, for those who ask what changed; reads of an option never look here.
+-- Deleted rows, for those who ask what changed, and who did it; reads of an
+-- option never look here.
 CREATE TABLE fastopt.tombstones (
-    namespace text COLLATE "C" NOT NULL,
-    name      text COLLATE "C" NOT NULL,
-    revision  bigint NOT NULL,
-    at        timestamptz NOT NULL,
+    namespace  text COLLATE "C" NOT NULL,
+    name       text COLLATE "C" NOT NULL,
+    revision   bigint NOT NULL,
+    deleted_at timestamptz NOT NULL,
+    deleted_by text,
+    reason     text,
     PRIMARY KEY (namespace, name)
 );
 CREATE INDEX tombstones_revision ON fastopt.tombstones (namespace, revision);
@@ -143,12 +146,19 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- A DELETE has no columns to sign with: the library signs by settings of the
+-- transaction, plain SQL is signed with its role.
 CREATE FUNCTION fastopt.tomb() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    signed boolean := coalesce(current_setting('fastopt.signed', true), '') = 'yes';
+    who text := CASE WHEN signed THEN nullif(current_setting('fastopt.actor', true), '') ELSE session_user END;
+    why text := CASE WHEN signed THEN nullif(current_setting('fastopt.reason', true), '') END;
 BEGIN
-    INSERT INTO fastopt.tombstones (namespace, name, revision, at)
-    VALUES (OLD.namespace, OLD.name, fastopt.step(OLD.namespace), now())
-    ON CONFLICT (namespace, name) DO UPDATE SET revision = EXCLUDED.revision, at = EXCLUDED.at;
+    INSERT INTO fastopt.tombstones (namespace, name, revision, deleted_at, deleted_by, reason)
+    VALUES (OLD.namespace, OLD.name, fastopt.step(OLD.namespace), now(), who, why)
+    ON CONFLICT (namespace, name) DO UPDATE
+        SET (revision, deleted_at, deleted_by, reason) = (EXCLUDED.revision, EXCLUDED.deleted_at, EXCLUDED.deleted_by, EXCLUDED.reason);
     RETURN NULL;
 END $$;
 

@@ -122,6 +122,28 @@ func TestRowsAreSigned(t *testing.T) {
 	}
 }
 
+func TestDeletesAreSigned(t *testing.T) {
+	url := migrated(t)
+	s, c := open(t, url), psql(t, url)
+	var role string
+	must(t, c.QueryRow(t.Context(), `SELECT session_user`).Scan(&role))
+	for _, name := range []string{"a", "b", "c", "d"} {
+		set(t, s, name, "1")
+	}
+	_, err := s.Write(t.Context(), "app", []tiers.Write{
+		{Name: "a", Delete: true, Actor: "alice", Reason: "a test"},
+		{Name: "b", Delete: true, Actor: "bob"},
+		{Name: "c", Delete: true, Actor: "alice", Reason: "a test"},
+	})
+	must(t, err)
+	exec(t, c, `DELETE FROM fastopt.options WHERE name = 'd'`)
+	var got string
+	must(t, c.QueryRow(t.Context(), `SELECT string_agg(concat_ws(' ', name, coalesce(deleted_by, '-'), coalesce(reason, '-'), revision), ', ' ORDER BY name) FROM fastopt.tombstones`).Scan(&got))
+	if want := "a alice a test 5, b bob - 5, c alice a test 5, d " + role + " - 6"; got != want {
+		t.Errorf("signed %q, want %q", got, want)
+	}
+}
+
 // patient lets the server find a deadlock (after 1 s) before the wait ends.
 const patient = "&lock_timeout=20000&statement_timeout=30000"
 

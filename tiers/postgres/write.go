@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -30,6 +31,7 @@ const (
 SELECT $1::text, w.name, w.value::json, nullif(w.actor, ''), nullif(w.reason, '')
   FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS w(name, value, actor, reason)
     ON CONFLICT (namespace, name) DO UPDATE SET value = EXCLUDED.value, updated_by = EXCLUDED.updated_by, reason = EXCLUDED.reason`
+	signSQL   = `SELECT set_config('fastopt.actor', $1::text, true), set_config('fastopt.reason', $2::text, true)`
 	deleteSQL = `DELETE FROM fastopt.options WHERE namespace = $1::text AND name = ANY($2::text[])`
 	headSQL   = `SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0)
   FROM fastopt.here h LEFT JOIN fastopt.namespaces n ON n.namespace = $1::text`
@@ -99,8 +101,9 @@ func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stam
 	if len(b.names) > 0 {
 		queue.Queue(upsertSQL, b.namespace, b.names, b.values, b.actors, b.reasons)
 	}
-	if len(b.deletes) > 0 {
-		queue.Queue(deleteSQL, b.namespace, b.deletes)
+	for _, d := range b.deletes {
+		queue.Queue(signSQL, d.actor, d.reason)
+		queue.Queue(deleteSQL, b.namespace, d.names)
 	}
 	queue.Queue(headSQL, b.namespace)
 	results := c.SendBatch(ctx, queue)
@@ -167,7 +170,14 @@ type batch struct {
 
 	names, values, actors, reasons []string // what is set
 
-	deletes []string
+	deletes []deletion
+}
+
+// A deletion is what one actor deletes for one reason: a DELETE has no columns
+// to sign each row with.
+type deletion struct {
+	actor, reason string
+	names         []string
 }
 
 // statements returns how many statements the batch takes.
@@ -176,10 +186,7 @@ func (b *batch) statements() int {
 	if len(b.names) > 0 {
 		n++
 	}
-	if len(b.deletes) > 0 {
-		n++
-	}
-	return n
+	return n + 2*len(b.deletes)
 }
 
 // plan checks writes and arranges them. It does no I/O.
@@ -213,7 +220,12 @@ func (b *batch) add(w tiers.Write) {
 		b.ifRevisions = append(b.ifRevisions, revision)
 	}
 	if w.Delete {
-		b.deletes = append(b.deletes, w.Name)
+		i := slices.IndexFunc(b.deletes, func(d deletion) bool { return d.actor == w.Actor && d.reason == w.Reason })
+		if i < 0 {
+			i = len(b.deletes)
+			b.deletes = append(b.deletes, deletion{actor: w.Actor, reason: w.Reason})
+		}
+		b.deletes[i].names = append(b.deletes[i].names, w.Name)
 		return
 	}
 	b.names = append(b.names, w.Name)
