@@ -141,18 +141,25 @@ func (m *Manager) follow(ctx context.Context) error {
 	alive, ended := make(chan struct{}), make(chan error, 1)
 	once := sync.OnceFunc(func() { close(alive) })
 	m.work.Go(func() {
-		err := watch(m.ctx, m.cfg.Namespace, func(e tiers.Event) {
-			m.handle(e)
-			if e.Kind == tiers.Alive {
-				once()
+		for m.ctx.Err() == nil {
+			err := watch(m.ctx, m.cfg.Namespace, func(e tiers.Event) {
+				m.handle(e)
+				if e.Kind == tiers.Alive {
+					once()
+				}
+			})
+			if m.ctx.Err() != nil {
+				return
 			}
-		})
-		if m.ctx.Err() == nil {
 			err = fmt.Errorf("%s: %w", tier.name, err)
-			tier.observe(err)
-			m.cfg.Logger.Error("fastopt: no pushes: changes are seen at the next refresh", "error", err)
+			select {
+			case ended <- err: // the first time: Open may want to know
+				m.cfg.Logger.Error("fastopt: no pushes: changes are seen at the next refresh", "error", err)
+			default:
+			}
+			m.handle(tiers.Event{Kind: tiers.Lost})
+			m.pause(time.Second)
 		}
-		ended <- err
 	})
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout+m.cfg.SourceTimeout)
 	defer cancel()
@@ -163,6 +170,16 @@ func (m *Manager) follow(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// pause waits for d, or for Close.
+func (m *Manager) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-m.ctx.Done():
 	}
 }
 

@@ -14,14 +14,19 @@ import (
 type scripted struct {
 	tiers.Cache
 	sink  func(tiers.Event)
+	fail  chan error    // ends the watch
 	after time.Duration // between reading and answering
 }
 
 func (s *scripted) Watch(ctx context.Context, _ string, sink func(tiers.Event)) error {
 	s.sink = sink
 	sink(tiers.Event{Kind: tiers.Alive, Since: time.Now()})
-	<-ctx.Done()
-	return ctx.Err()
+	select {
+	case err := <-s.fail:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (s *scripted) Load(ctx context.Context, ns string, names []string) []tiers.Result {
@@ -32,7 +37,7 @@ func (s *scripted) Load(ctx context.Context, ns string, names []string) []tiers.
 
 func scriptedWorld(t *testing.T, f func(t *testing.T, w *world, s *scripted, foo *fastopt.Option[string], m *fastopt.Manager)) {
 	inWorld(t, func(t *testing.T, w *world) {
-		s := &scripted{Cache: w.store}
+		s := &scripted{Cache: w.store, fail: make(chan error)}
 		cfg := w.config()
 		cfg.Cache = s
 		var r fastopt.Registry
@@ -93,5 +98,23 @@ func TestAFloodOfPushesIsNoFloodOfLoads(t *testing.T) {
 			t.Errorf("%d pushes counted", n)
 		}
 		want(t, foo.Inspect(), "", fastopt.Fresh, fastopt.Default)
+	})
+}
+
+// A watch that ends (a password was changed, say) is lost, told, and begun anew.
+func TestAWatchThatEndsIsBegunAnew(t *testing.T) {
+	scriptedWorld(t, func(t *testing.T, w *world, s *scripted, foo *fastopt.Option[string], m *fastopt.Manager) {
+		s.fail <- tiers.ErrSetup
+		synctest.Wait()
+		if foo.Inspect().State == fastopt.Fresh || m.Stats().PushesUp {
+			t.Error("fresh without pushes")
+		}
+		time.Sleep(3 * time.Second)
+		if want(t, foo.Inspect(), "", fastopt.Fresh, fastopt.Default); !m.Stats().PushesUp {
+			t.Error("nobody watches any more")
+		}
+		if n := len(w.log.lines("no pushes")); n != 1 {
+			t.Errorf("%d log lines", n)
+		}
 	})
 }
