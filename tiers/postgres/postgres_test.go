@@ -132,6 +132,8 @@ func as(t *testing.T, databaseURL, role, password string) string {
 	return u.String()
 }
 
+// The limits of a statement are no part of the contract, and a busy machine
+// would meet them.
 func TestSourceKeepsTheContract(t *testing.T) {
-	tiertest.TestSource(t, func(t *testing.T) tiers.Source { return open(t, migrated(t)) })
+	tiertest.TestSource(t, func(t *testing.T) tiers.Source { return open(t, migrated(t)+patient) })
 }
