@@ -215,3 +215,29 @@ func TestARogueDecoderHarmsNobody(t *testing.T) {
 		})
 	}
 }
+
+// I11: known to be invalid, the row keeps the last good value even if all tiers
+// die; and while only the cache repeats it, the source is not asked again.
+func TestAnInvalidRowOutlivesGrace(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n, _ := process(w, "n", 1)
+		set(t, n, 50)
+		settle()
+		stamp := w.sql("n", `"fifty"`)
+		w.store.Fill(ctx, "default", []tiers.Fill{{Record: tiers.Record{Name: "n", Kind: tiers.Value, Stamp: stamp, Data: []byte(`"fifty"`)}}})
+		time.Sleep(time.Second)
+		want(t, n.Inspect(), 50, fastopt.Stale, fastopt.Write)
+		calls := w.source.Calls(faults.Load)
+		time.Sleep(time.Minute)
+		if c := w.source.Calls(faults.Load) - calls; c != 0 {
+			t.Errorf("%d queries a minute for what the cache says again", c)
+		}
+		w.allFail()
+		w.cache.Cut()
+		time.Sleep(10 * time.Minute)
+		want(t, n.Inspect(), 50, fastopt.Stale, fastopt.Write)
+		if n.Get() != 50 {
+			t.Errorf("Get gives %d", n.Get())
+		}
+	})
+}
