@@ -1,0 +1,16 @@
+#!/bin/sh
+# Writes to standard output what BENCHMARKS.md is made of: where it was measured,
+# and seven runs of every benchmark. About a quarter of an hour.
+#
+#	sh bench/record.sh > bench/results/NAME.txt
+#	cd bench && go run ./medians < results/NAME.txt
+set -eu
+cd "$(dirname "$0")/.."
+echo "commit: $(git rev-parse HEAD)"
+echo "date: $(date -u +%Y-%m-%d)"
+echo "go: $(go version)"
+echo "system: $(uname -srm)"
+echo "processors: $(getconf _NPROCESSORS_ONLN)"
+go test -run NONE -bench . -count 7 -benchtime "${BENCHTIME:-1s}" ./fastopt
+cd bench
+go test -run NONE -bench . -count 7 -benchtime "${BENCHTIME:-1s}" .
