@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// On a busy machine timers are late, those of the library as those here. A
+// canary sleeps 10 ms again and again, and how much too long it slept is what
+// the bounds of this process allow for: not what they are, but what the machine
+// adds to them.
+type lagMeter struct {
+	mu      sync.Mutex
+	seconds [window]int64 // guarded by mu: worst overshoot of each, in a ring
+	at      int           // guarded by mu
+	all     int64         // guarded by mu: worst of the run
+	asleep  time.Time     // guarded by mu: since when
+}
+
+// The bounds span a few seconds, and so does the memory of the meter.
+const window = 6
+
+const canarySleep = 10 * time.Millisecond
+
+func (l *lagMeter) run(ctx context.Context) {
+	turn := time.Now()
+	for ctx.Err() == nil {
+		began := time.Now()
+		l.mu.Lock()
+		l.asleep = began
+		l.mu.Unlock()
+		pause(ctx, canarySleep)
+		l.note(int64(time.Since(began)-canarySleep), time.Since(turn) > time.Second)
+		if time.Since(turn) > time.Second {
+			turn = time.Now()
+		}
+	}
+}
+
+// note records one overshoot, in the next second if turn.
+func (l *lagMeter) note(over int64, turn bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if turn {
+		l.at = (l.at + 1) % window
+		l.seconds[l.at] = 0
+	}
+	l.seconds[l.at] = max(l.seconds[l.at], over)
+	l.all = max(l.all, over)
+}
+
+// recent is the worst of the last few seconds, the running sleep included, in ns.
+func (l *lagMeter) recent() (worst int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.asleep.IsZero() {
+		worst = max(0, int64(time.Since(l.asleep)-canarySleep))
+	}
+	for _, s := range l.seconds {
+		worst = max(worst, s)
+	}
+	return worst
+}
+
+func (l *lagMeter) worst() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Duration(l.all)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

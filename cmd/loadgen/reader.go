@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/fastopt/fastopt-go/fastopt"
+)
+
+// Readers read options at full speed, in batches, and verify every value. Of a
+// batch only the reads are timed, and in the same way, right after them, as many
+// bare loads of atomic pointers to entries of the same size: the control.
+//
+// A reader hands its processor over between batches, and lets it fall idle for
+// a moment every few milliseconds: else what one measures is how late Go's
+// scheduler looks at the network, and not the library.
+
+const (
+	batch       = 1000
+	breathEvery = 4 * time.Millisecond
+	breath      = 50 * time.Microsecond
+)
+
+// A reader is one goroutine.
+type reader struct {
+	run   *run
+	first int // process to begin with
+
+	reads    atomic.Int64 // verified; read by the progress line
+	excused  int64        // defaults that a fault excused
+	healthy  histogram    // ns per batch
+	faulty   histogram    // … while a fault is at work, or is being recovered from
+	controls histogram
+	_        [64]byte // the next reader's counter
+}
+
+// A control has the shape of a handle and points to what has the shape of an
+// entry.
+type control struct {
+	current atomic.Pointer[controlEntry]
+	_       *int
+}
+
+type controlEntry struct {
+	value string
+	_     *int
+}
+
+// newControls makes n of them, scattered over memory as handles are in time.
+func newControls(n int) []*control {
+	cs := make([]*control, n)
+	for _, i := range rand.Perm(n) {
+		cs[i] = new(control)
+	}
+	for _, i := range rand.Perm(n) {
+		cs[i].current.Store(&controlEntry{value: newValue(0, uint32(i), 0, 0)})
+	}
+	return cs
+}
+
+func (r *reader) loop(ctx context.Context) {
+	keys := r.run.options
+	var controls [][]*control // a process each, so that as many different addresses are read
+	for range r.run.processes {
+		controls = append(controls, newControls(len(keys)))
+	}
+	var floors [batch]floor
+	var values, bare [batch]string
+	at, p, breathed := 0, r.first, time.Now()
+	for ctx.Err() == nil {
+		p = (p + 1) % len(r.run.processes)
+		cells, handles := r.run.oracle.cells[p][:len(keys)], r.run.processes[p].options[:len(keys)]
+		before := r.run.weather.now.Load()
+		for i, j := 0, at; i < batch; i++ {
+			floors[i] = cells[j].floor()
+			if j++; j == len(keys) {
+				j = 0
+			}
+		}
+		t0 := time.Now()
+		readAll(handles, at, &values)
+		t1 := time.Now()
+		loadAll(controls[p], at, &bare)
+		t2 := time.Now()
+		after := r.run.weather.now.Load()
+		r.verify(p, at, &floors, &values, before, after)
+		r.reads.Add(batch)
+		if before == after && before.healthy {
+			r.healthy.add(int64(t1.Sub(t0)))
+		} else {
+			r.faulty.add(int64(t1.Sub(t0)))
+		}
+		r.controls.add(int64(t2.Sub(t1)))
+		at = (at + batch) % len(keys)
+		switch {
+		case r.run.gentle:
+			pause(ctx, breathEvery)
+		case t2.Sub(breathed) > breathEvery:
+			pause(ctx, breath)
+			breathed = time.Now()
+		default:
+			runtime.Gosched()
+		}
+	}
+}
+
+// readAll and loadAll differ in what they read alone.
+
+func readAll(from []*fastopt.Option[string], at int, into *[batch]string) {
+	for i := range into {
+		into[i] = from[at].Get()
+		if at++; at == len(from) {
+			at = 0
+		}
+	}
+}
+
+func loadAll(from []*control, at int, into *[batch]string) {
+	for i := range into {
+		into[i] = from[at].current.Load().value
+		if at++; at == len(from) {
+			at = 0
+		}
+	}
+}
+
+// verify checks the values of a batch of process p, from option at on.
+func (r *reader) verify(p, at int, floors *[batch]floor, values *[batch]string, before, after *phase) {
+	keys := r.run.options
+	plain := !before.strict && r.run.shim == nil
+	for i := range values {
+		k := keys[at]
+		if at++; at == len(keys) {
+			at = 0
+		}
+		if plain {
+			if n, f := openValue(values[i], k.hash); f == whole && floors[i].holds(n) {
+				continue
+			}
+		}
+		v := r.run.given(p, k, values[i])
+		rd := read{value: v, floor: floors[i], before: before, after: after}
+		if bad := k.judge(&r.run.oracle.cells[p][k.index], rd); bad != nil {
+			r.run.violate(bad.kind, p, k, bad.text)
+		} else if v == k.fallback && !floors[i].deleted() {
+			r.excused++
+		}
+	}
+}

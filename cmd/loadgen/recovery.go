@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fastopt/fastopt-go/fastopt"
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// When a fault is over, all must be well within 2 s, with nobody's help (I16,
+// I20): every option in every process was fresh and not older than what was
+// committed when the fault ended, the cache held nothing older, and a write was
+// acknowledged. Each has to be seen once, not all at the same instant: new
+// writes go on.
+
+const (
+	recoveryBound = 2 * time.Second
+	recoveryEvery = 5 * time.Millisecond
+	// How long recovery is watched when it is late, so that the report can tell.
+	recoveryPatience = 10 * time.Second
+)
+
+// A convalescence is what is still missing.
+type convalescence struct {
+	run     *run
+	since   int64
+	need    []write  // by option: the newest commit when the fault ended
+	options [][]*key // by process: not seen fresh yet
+	cached  []*key   // not seen right in the cache yet
+}
+
+func (r *run) newConvalescence(now int64) *convalescence {
+	c := &convalescence{run: r, since: now, need: make([]write, len(r.options))}
+	for i, k := range r.options {
+		c.need[i] = k.last(func(w *write) bool { return w.outcome == acked && !w.stamp.IsZero() })
+	}
+	c.cached = slices.Clone(r.options)
+	for range r.processes {
+		c.options = append(c.options, slices.Clone(r.options))
+	}
+	return c
+}
+
+// knownBy reports whether who has an answer with this stamp knows of w. Answers
+// that there is no value say the same, whatever their stamps.
+func (w *write) knownBy(absent bool, stamp tiers.Stamp) bool {
+	return !w.stamp.Newer(stamp) || w.deleted && absent
+}
+
+// look strikes off what is well, and reports whether nothing is left.
+func (c *convalescence) look(ctx context.Context) bool {
+	left := 0
+	for p, keys := range c.options {
+		c.options[p] = slices.DeleteFunc(keys, func(k *key) bool {
+			got := c.run.processes[p].options[k.index].Inspect()
+			return got.State == fastopt.Fresh && c.need[k.index].knownBy(got.Origin == fastopt.Default, got.Stamp)
+		})
+		left += len(c.options[p])
+	}
+	if left == 0 && len(c.cached) > 0 { // the cache is asked last, as asking is not free
+		c.lookIntoCache(ctx)
+	}
+	return left == 0 && len(c.cached) == 0 && c.run.lastAck.Load() > c.since
+}
+
+func (c *convalescence) lookIntoCache(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, doubtTimeout)
+	defer cancel()
+	keys := c.cached
+	var still []*key
+	for part := range slices.Chunk(keys, tiers.MaxBatch) {
+		names := make([]string, len(part))
+		for i, k := range part {
+			names[i] = k.name
+		}
+		for i, res := range c.run.stores.shared().Load(ctx, namespace, names) {
+			behind := res.Err == nil && !c.need[part[i].index].knownBy(res.Kind == tiers.Absent, res.Stamp)
+			silent := res.Err != nil && !errors.Is(res.Err, tiers.ErrMiss)
+			if behind || silent {
+				still = append(still, part[i])
+			}
+		}
+	}
+	c.cached = still
+}
+
+// recover waits until all is well again after a fault, and reports a violation
+// if that takes too long. It returns how long it took.
+func (r *run) recover(ctx context.Context, fault string) time.Duration {
+	since := r.now()
+	c := r.newConvalescence(since)
+	late := false
+	for {
+		well := c.look(ctx)
+		took := time.Duration(r.now() - since)
+		if ctx.Err() != nil {
+			return took
+		}
+		lag := time.Duration(r.lag.recent())
+		if !late && took > recoveryBound+lag {
+			late = true
+			r.violateAfter(fault, notRecovered, c.example(), c.missing(took))
+		}
+		if well || took > recoveryPatience {
+			return took
+		}
+		pause(ctx, recoveryEvery)
+	}
+}
+
+// example is an option that is not right yet, nil if all are.
+func (c *convalescence) example() *key {
+	for _, keys := range append(c.options, c.cached) {
+		if len(keys) > 0 {
+			return keys[0]
+		}
+	}
+	return nil
+}
+
+// missing says what is not well after so long.
+func (c *convalescence) missing(after time.Duration) string {
+	n := 0
+	for _, keys := range c.options {
+		n += len(keys)
+	}
+	text := fmt.Sprintf("%v after its end %d options in processes and %d in the cache were not right, the last write was acknowledged %v after it",
+		after.Round(time.Millisecond), n, len(c.cached), time.Duration(c.run.lastAck.Load()-c.since).Round(time.Millisecond))
+	k := c.example()
+	if k == nil {
+		return text
+	}
+	text += fmt.Sprintf("; %s was then committed with stamp %v", k.name, c.need[k.index].stamp)
+	for p, proc := range c.run.processes {
+		got, st := proc.options[k.index].Inspect(), proc.manager.Stats()
+		text += fmt.Sprintf("; process %d: %v by %v, stamp %v, age %v, %d keys under repair",
+			p, got.State, got.Origin, got.Stamp, got.Age.Round(time.Millisecond), st.Dirty)
+	}
+	return text
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// The report: what was done, how fast, what broke, and what was wrong.
+
+func (r *run) report(out io.Writer) {
+	c := r.conf
+	fmt.Fprintf(out, "loadgen -backend %s -duration %v -options %d -processes %d -readers %d -writes %d -seed %d\n",
+		c.backend, c.duration, c.options, c.processes, c.readers, c.writes, c.seed)
+	fmt.Fprintf(out, "%d processors, %s, ran %v\n\n", runtime.GOMAXPROCS(0), runtime.Version(), r.took.Round(10*time.Millisecond))
+	r.reportReads(out)
+	r.reportWrites(out)
+	r.reportFaults(out)
+	r.reportViolations(out)
+}
+
+func (r *run) reportReads(out io.Writer) {
+	var healthy, faulty, controls histogram
+	var excused int64
+	for _, rd := range r.readers {
+		healthy.merge(&rd.healthy)
+		faulty.merge(&rd.faulty)
+		controls.merge(&rd.controls)
+		excused += rd.excused
+	}
+	reads := r.reads()
+	fmt.Fprintf(out, "reads      %s, every one verified, %s per second\n", count(reads), count(int64(float64(reads)/r.took.Seconds())))
+	fmt.Fprintf(out, "           %s by Inspect, Load and Watch; %s gave a default because of a fault\n\n", count(r.deep.Load()), count(excused))
+	fmt.Fprintf(out, "ns per read, batches of %d   %8s %8s %8s %8s %8s %10s\n", batch, "p50", "p90", "p99", "p99.9", "p99.99", "max")
+	for _, row := range []struct {
+		name string
+		h    *histogram
+	}{{"Get, healthy", &healthy}, {"Get, faults", &faulty}, {"bare atomic load", &controls}} {
+		if row.h.total == 0 {
+			continue
+		}
+		fmt.Fprintf(out, "  %-26s", row.name)
+		for _, q := range []float64{0.5, 0.9, 0.99, 0.999, 0.9999} {
+			fmt.Fprintf(out, " %8.2f", float64(row.h.percentile(q))/batch)
+		}
+		fmt.Fprintf(out, " %10.1f\n", float64(row.h.max)/batch)
+	}
+	ratio := func(h *histogram) string {
+		if h.total == 0 || controls.percentile(0.5) == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.2f", float64(h.percentile(0.5))/float64(controls.percentile(0.5)))
+	}
+	fmt.Fprintf(out, "  %-26s %s healthy, %s during faults\n\n", "p50 against bare loads", ratio(&healthy), ratio(&faulty))
+}
+
+func (r *run) reportWrites(out io.Writer) {
+	var acked, refused, unknown int64
+	for _, w := range r.writers {
+		acked, refused, unknown = acked+w.acked, refused+w.refused, unknown+w.unknown
+	}
+	fmt.Fprintf(out, "writes     %s acknowledged, %s refused, %s of unknown outcome (%d not decided)\n",
+		count(acked), count(refused), count(unknown), len(r.doubts.all()))
+	s := &r.spread.heard
+	fmt.Fprintf(out, "propagation, healthy        p50 %v, p99 %v, max %v, of %s arrivals\n",
+		tidy(s.at(0.5)), tidy(s.at(0.99)), tidy(time.Duration(s.max)), count(int64(s.total)))
+	var conflicts, expiries uint64
+	for _, st := range r.final {
+		conflicts, expiries = conflicts+st.Conflicts, expiries+st.Expiries
+	}
+	fmt.Fprintf(out, "expirer    %d falls to a default, at most %v late\n", expiries, tidy(r.worstFall))
+	fmt.Fprintf(out, "timer lag  at most %v; the bounds allow for what was measured in the last %d s\n\n", tidy(r.lag.worst()), window)
+}
+
+func (r *run) reportFaults(out io.Writer) {
+	width := len("faults")
+	for _, t := range r.tallies {
+		width = max(width, len(t.name))
+	}
+	fmt.Fprintf(out, "%-*s   injected     bit   worst recovery\n", width, "faults")
+	for _, t := range r.tallies {
+		fmt.Fprintf(out, "%-*s   %8d %7d   %14v\n", width, t.name, t.injected, t.bitten, tidy(t.recovery))
+	}
+	fmt.Fprintln(out)
+}
+
+func (r *run) reportViolations(out io.Writer) {
+	v := &r.found
+	fmt.Fprintf(out, "violations %d\n", v.total.Load())
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for k, n := range v.counts {
+		if n > 0 {
+			fmt.Fprintf(out, "  %-24v %d\n", kind(k), n)
+		}
+	}
+	for _, text := range v.kept {
+		fmt.Fprintf(out, "\n  %s\n", text)
+	}
+}
+
+// count writes n with its thousands apart.
+func count(n int64) string {
+	s := fmt.Sprint(n)
+	var b strings.Builder
+	for i, c := range s {
+		if i > 0 && (len(s)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// tidy drops digits that say nothing.
+func tidy(d time.Duration) time.Duration {
+	switch {
+	case d > time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d > time.Millisecond:
+		return d.Round(10 * time.Microsecond)
+	}
+	return d.Round(100 * time.Nanosecond)
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fastopt/fastopt-go/fastopt"
+)
+
+// A run is one soak: stores, processes, everyone who reads, writes, breaks and
+// judges, and what they found.
+type run struct {
+	conf      config                         // immutable
+	start     time.Time                      // immutable: the origin of all instants
+	stores    stores                         // immutable
+	faults    []fault                        // immutable
+	lives     [classes]lives                 // immutable
+	oracle    *oracle                        // immutable
+	shim      func(int, *key, string) string // immutable; what a planted bug makes of a value; nil: none
+	deaf      func(process int) bool         // immutable; a planted bug in a watcher; nil: none
+	writeFrom int                            // immutable: the first process that writes
+	gentle    bool                           // immutable: many runs share the machine
+
+	options  []*key // immutable: read at full speed
+	measured *key   // immutable: for propagation
+	members  []*key // immutable: of the family
+
+	processes []*process
+	readers   []*reader
+	writers   []*writer
+	weather   *weather
+	dues      dues
+	doubts    doubts
+	spread    propagation
+	lag       lagMeter
+	found     violations
+	tallies   []tally
+	deep      atomic.Int64 // readings checked by Inspect, Load and Watch
+	lastAck   atomic.Int64 // when a write was acknowledged last, ns since the run began
+	took      time.Duration
+	worstFall time.Duration // lag of the expirers, after the end
+	final     []fastopt.Stats
+}
+
+// A process is one manager with its own handles, as a process of a service.
+type process struct {
+	manager *fastopt.Manager
+	options []*fastopt.Option[string] // by index of key; the measured one is the last
+	family  *fastopt.Family[string]
+	close   func()
+}
+
+const (
+	familyName    = "soak.member"
+	familyDefault = "unset" // one for all members: it cannot say whose it is
+	familySize    = 16
+	writersMost   = 16
+	judgeEvery    = 5 * time.Millisecond
+
+	// cacheTrail is L: how long the cache may trail the source (I3).
+	cacheTrail = 2 * time.Second
+)
+
+// now is the time since the run began, ns.
+func (r *run) now() int64 { return int64(time.Since(r.start)) }
+
+// soak runs c until its duration is over or ctx ends. An error means that it
+// could not run.
+func soak(ctx context.Context, c config, progress io.Writer) (*run, error) {
+	s, err := openStores(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRun(ctx, c, s, nil)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	r.do(ctx, progress)
+	return r, s.close()
+}
+
+// newRun opens the processes. plant, if not nil, plants a bug.
+func newRun(ctx context.Context, c config, s stores, plant func(*run)) (*run, error) {
+	r := &run{conf: c, start: time.Now(), stores: s}
+	r.makeKeys()
+	r.setTimes()
+	r.faults = s.faults(r)
+	for p := range c.processes {
+		if err := r.openProcess(ctx, p); err != nil {
+			r.closeProcesses()
+			return nil, fmt.Errorf("open process %d: %w", p, err)
+		}
+	}
+	if plant != nil {
+		plant(r)
+	}
+	for _, f := range r.faults {
+		r.tallies = append(r.tallies, tally{name: f.name})
+	}
+	for i := range c.readers {
+		r.readers = append(r.readers, &reader{run: r, first: i})
+	}
+	r.makeWriters()
+	return r, nil
+}
+
+func (r *run) makeKeys() {
+	var all []*key
+	for i := range r.conf.options {
+		c := graceful
+		switch i % 10 {
+		case 0:
+			c = forever
+		case 1:
+			c = strict
+		}
+		all = append(all, newKey(i, fmt.Sprintf("soak.option-%05d", i), "", c))
+	}
+	r.options = all[:len(all):len(all)]
+	r.measured = newKey(len(all), "soak.measured", "", graceful)
+	all = append(all, r.measured)
+	for i := range familySize {
+		m := fmt.Sprintf("tenant-%d", i)
+		all = append(all, newKey(len(all), familyName+"/"+m, m, member))
+	}
+	r.members = all[len(all)-familySize:]
+	r.oracle = newOracle(all, r.conf.processes)
+	r.dues.oracle = r.oracle
+}
+
+// setTimes sets what each class lives. Options without grace get twice the TTL:
+// a renewal that the machine delays would be a fall to the default.
+func (r *run) setTimes() {
+	ttl, grace := r.stores.times()
+	l := lives{int64(ttl), int64(ttl + grace)}
+	r.lives = [classes]lives{graceful: l, forever: {int64(ttl), -1}, strict: {2 * int64(ttl), 2 * int64(ttl)}, member: l}
+	var ttls, usables [classes]int64
+	for c, l := range r.lives {
+		ttls[c], usables[c] = l.ttl, l.usable
+	}
+	r.weather = newWeather(ttls, usables)
+}
+
+func (r *run) openProcess(ctx context.Context, i int) error {
+	p := &process{}
+	var reg fastopt.Registry
+	ttl, grace := r.stores.times()
+	for _, k := range append(r.options, r.measured) {
+		spec := fastopt.Spec[string]{Name: k.name, Default: k.fallback, TTL: time.Duration(r.lives[k.class].ttl)}
+		switch k.class {
+		case forever:
+			spec.Grace = fastopt.Forever
+		case strict:
+			spec.Grace = fastopt.NoGrace
+		}
+		p.options = append(p.options, fastopt.Declare(&reg, spec))
+	}
+	p.family = fastopt.DeclareFamily(&reg, fastopt.FamilySpec[string]{Prefix: familyName, Default: familyDefault})
+	cache, source, closeTiers, err := r.stores.process(i)
+	if err != nil {
+		return err
+	}
+	p.close = closeTiers
+	p.manager, err = fastopt.Open(ctx, fastopt.Config{Namespace: namespace, Cache: cache, Source: source, TTL: ttl, Grace: grace}, &reg)
+	if err != nil {
+		closeTiers()
+		return err
+	}
+	r.processes = append(r.processes, p)
+	return nil
+}
+
+// makeWriters shares keys and rate among the writers.
+func (r *run) makeWriters() {
+	n := min(max(r.conf.writes/25, 1), writersMost)
+	for i := range n {
+		w := &writer{run: r, rnd: rand.New(rand.NewPCG(r.conf.seed, 1000+uint64(i)))}
+		w.gap = time.Duration(n) * time.Second / time.Duration(r.conf.writes)
+		for _, k := range r.oracle.keys {
+			if k != r.measured && k.index%n == i {
+				w.keys = append(w.keys, k)
+			}
+		}
+		r.writers = append(r.writers, w)
+	}
+}
+
+// do lets everyone run, and closes the processes.
+func (r *run) do(ctx context.Context, progress io.Writer) {
+	ctx, cancel := context.WithTimeout(ctx, r.conf.duration-time.Duration(r.now()))
+	defer cancel()
+	var all sync.WaitGroup
+	for _, rd := range r.readers {
+		all.Go(func() { rd.loop(ctx) })
+	}
+	for _, w := range r.writers {
+		all.Go(func() { w.loop(ctx) })
+	}
+	measurer := &writer{run: r}
+	r.writers = append(r.writers, measurer)
+	all.Go(func() { r.spreadLoop(ctx, measurer) })
+	for p := range r.processes {
+		all.Go(func() { r.watchLoop(ctx, p) })
+	}
+	all.Go(func() { r.inspectLoop(ctx) })
+	for i := range uint64(2) {
+		all.Go(func() { r.loadLoop(ctx, i) })
+	}
+	all.Go(func() { r.doubtLoop(ctx) })
+	all.Go(func() { r.lag.run(ctx) })
+	all.Go(func() { r.judgeLoop(ctx) })
+	all.Go(func() { r.progressLoop(ctx, progress) })
+	all.Go(func() { r.scheduleLoop(ctx) })
+	all.Wait()
+	r.took = time.Since(r.start)
+	r.closeProcesses()
+}
+
+// judgeLoop is everything that goes by the clock.
+func (r *run) judgeLoop(ctx context.Context) {
+	for ctx.Err() == nil {
+		now, lag := r.now(), r.lag.recent()
+		r.weather.tick(now, lag)
+		var allowed [classes]int64
+		for c, l := range r.lives {
+			allowed[c] = l.ttl + int64(cacheTrail) + lag
+		}
+		r.dues.tick(now, r.weather, allowed)
+		r.judgeSpread(now, lag)
+		pause(ctx, judgeEvery)
+	}
+}
+
+func (r *run) closeProcesses() {
+	for i, p := range r.processes {
+		st := p.manager.Stats()
+		r.final = append(r.final, st)
+		r.worstFall = max(r.worstFall, st.ExpirerWorst)
+		if err := p.manager.Close(); err != nil {
+			r.violate(notClosed, i, nil, err.Error())
+		}
+		p.close()
+	}
+}
+
+// pushesLost is how often each process was told that pushes may be missing.
+func (r *run) pushesLost() []uint64 {
+	var ns []uint64
+	for _, p := range r.processes {
+		ns = append(ns, p.manager.Stats().PushesLost)
+	}
+	return ns
+}
+
+func (r *run) violate(what kind, process int, k *key, text string) {
+	r.found.add(r.now(), what, process, k, r.weather.now.Load().fault, text)
+}
+
+// violateAfter is violate for what a fault that may be over has done.
+func (r *run) violateAfter(fault string, what kind, k *key, text string) {
+	r.found.add(r.now(), what, -1, k, fault, text)
+}
+
+// given is what a planted bug makes of a value, if there is one.
+func (r *run) given(p int, k *key, v string) string {
+	if r.shim == nil {
+		return v
+	}
+	return r.shim(p, k, v)
+}
+
+// wrong reports whether anything was.
+func (r *run) wrong() bool { return r.found.total.Load() > 0 }
