@@ -7,6 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 echo "commit: $(git rev-parse HEAD)"
+if git diff --quiet HEAD -- fastopt tiers internal bench; then echo "code: as committed"; else echo "code: changed since"; fi
 echo "date: $(date -u +%Y-%m-%d)"
 echo "go: $(go version)"
 echo "system: $(uname -srm)"
