@@ -31,7 +31,6 @@ type propagation struct {
 	mu    sync.Mutex
 	list  []*spread // guarded by mu: oldest first
 	heard histogram // guarded by mu: ns
-	last  int64     // guarded by mu: when a write was acknowledged
 }
 
 // missed is a write that a process was not told in time.

@@ -107,8 +107,10 @@ func (r *reader) loop(ctx context.Context) {
 	}
 }
 
-// readAll and loadAll differ in what they read alone.
+// readAll and loadAll differ in what they read alone. Neither may be inlined: the
+// compiler would see that nobody looks at what loadAll gives, and drop it.
 
+//go:noinline
 func readAll(from []*fastopt.Option[string], at int, into *[batch]string) {
 	for i := range into {
 		into[i] = from[at].Get()
@@ -118,6 +120,7 @@ func readAll(from []*fastopt.Option[string], at int, into *[batch]string) {
 	}
 }
 
+//go:noinline
 func loadAll(from []*control, at int, into *[batch]string) {
 	for i := range into {
 		into[i] = from[at].current.Load().value
