@@ -197,7 +197,7 @@ func TestAMutableValueIsNotTheCallers(t *testing.T) {
 		if o.Get()[0] != "a" || o.Default()[0] != "a" {
 			t.Error("the default is the caller's slice")
 		}
-		value := []string{"c"}
+		value := []string{"c", "d", "e", "f", "g"}
 		set(t, o, value)
 		value[0] = "changed"
 		got := o.Get()

@@ -130,6 +130,37 @@ func TestAnInvalidValueInTheCacheIsAMiss(t *testing.T) {
 	})
 }
 
+// R27: one stamp, two values: counted, and the source has the last word.
+func TestTwoValuesOfOneStampAreAConflictThatTheSourceDecides(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		n, m := process(w, "n", 1)
+		rc := set(t, n, 5)
+		settle()
+		w.store.Flush()
+		w.store.Fill(ctx, "default", []tiers.Fill{{Record: tiers.Record{Name: "n", Kind: tiers.Value, Stamp: rc.Stamp, Data: []byte("6")}}})
+		time.Sleep(time.Second)
+		if m.Stats().Conflicts == 0 {
+			t.Error("not counted")
+		}
+		want(t, n.Inspect(), 5, fastopt.Fresh, fastopt.Write)
+	})
+}
+
+func TestTheSourceCorrectsAnotherValueOfTheSameStamp(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		stamp := w.sql("n", "5")
+		w.store.Fill(ctx, "default", []tiers.Fill{{Record: tiers.Record{Name: "n", Kind: tiers.Value, Stamp: stamp, Data: []byte("6")}}})
+		n, m := process(w, "n", 1)
+		want(t, n.Inspect(), 6, fastopt.Fresh, fastopt.Cache)
+		w.store.Flush()
+		time.Sleep(time.Second)
+		want(t, n.Inspect(), 5, fastopt.Fresh, fastopt.Source)
+		if m.Stats().Conflicts == 0 {
+			t.Error("not counted")
+		}
+	})
+}
+
 // R40: an entry of a newer version is not overwritten.
 func TestAnEntryOfANewerVersionIsLeftAlone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -169,8 +200,9 @@ func (r rogue) MarshalText() ([]byte, error) { return []byte(r.How), nil }
 // R32, I19: a decoder that panics, ends its goroutine or does not return
 // becomes an error of its own option, and delays no other.
 func TestARogueDecoderHarmsNobody(t *testing.T) {
-	for _, how := range []string{"panic", "goexit", "slow"} {
+	for _, how := range []string{"panic", "goexit", "slow", "slow, in the cache"} {
 		t.Run(how, func(t *testing.T) {
+			how, cached := strings.CutSuffix(how, ", in the cache")
 			inWorld(t, func(t *testing.T, w *world) {
 				release = make(chan struct{})
 				var r fastopt.Registry
@@ -182,17 +214,27 @@ func TestARogueDecoderHarmsNobody(t *testing.T) {
 				m := w.open(w.config(), &r)
 				end := sync.OnceFunc(func() { close(release) })
 				t.Cleanup(end)
-				w.sql("bad", `"`+how+`"`)
-				for _, o := range good {
-					w.sql(o.Name(), `1`)
+				fresh := fastopt.Source
+				write := func(name, data string) {
+					rec := tiers.Record{Name: name, Kind: tiers.Value, Data: []byte(data), Stamp: w.sql(name, data)}
+					if cached {
+						fresh = fastopt.Cache
+						w.store.Fill(ctx, "default", []tiers.Fill{{Record: rec}})
+					}
 				}
-				w.store.Flush()
-				settle()
+				if !cached {
+					w.store.Flush()
+				}
+				w.cache.Freeze() // all are read in one batch, not as they are pushed
+				write("bad", `"`+how+`"`)
+				for _, o := range good {
+					write(o.Name(), `1`)
+				}
 				done := make(chan struct{})
 				go func() { m.Refresh(ctx); close(done) }()
 				time.Sleep(200 * time.Millisecond)
 				for _, o := range good {
-					want(t, o.Inspect(), 1, fastopt.Fresh, fastopt.Source)
+					want(t, o.Inspect(), 1, fastopt.Fresh, fresh)
 				}
 				if v := bad.Get(); v.How != "fine" {
 					t.Errorf("read %+v", v)

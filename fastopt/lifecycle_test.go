@@ -12,6 +12,7 @@ import (
 
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
+	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 	"github.com/fastopt/fastopt-go/tiers/memory"
 )
@@ -195,6 +196,23 @@ func TestCloseWithTiersThatHang(t *testing.T) {
 		}
 		if foo.Get() != "v" {
 			t.Error("the last value is gone")
+		}
+	})
+}
+
+// A Load that meets Close on its way starts nothing any more.
+func TestALoadThatMeetsClose(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		w.cache.Cut()
+		settle()
+		calls := w.cache.Calls(faults.Load)
+		hookOnce(t, point.FlightJoin, m, "foo", func() { must(t, m.Close()) })
+		if r := foo.Load(ctx); !errors.Is(r.Err, fastopt.ErrClosed) {
+			t.Errorf("%+v", r)
+		}
+		if n := w.cache.Calls(faults.Load) - calls; n != 0 {
+			t.Errorf("%d requests after Close", n)
 		}
 	})
 }

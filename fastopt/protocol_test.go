@@ -374,3 +374,27 @@ func TestWhoSeesTheCacheBehindRepairsIt(t *testing.T) {
 		}
 	})
 }
+
+// A write of unknown outcome may be applied after the source was read again:
+// the key is read once more, and the cache is right without anybody's help.
+func TestAWriteThatArrivesLateIsStillFound(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		theirs, _ := process(w, "foo", "d")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		w.source.Inject(faults.Write, faults.Fault{Hang: true})
+		if _, err := foo.Set(ctx, "v2"); !errors.Is(err, fastopt.ErrOutcomeUnknown) {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		want(t, foo.Inspect(), "v1", fastopt.Fresh, fastopt.Write) // read again: not applied, it seems
+		w.sql("foo", `"v2"`)
+		time.Sleep(1500 * time.Millisecond)
+		want(t, theirs.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Source)
+		if n := m.Stats().Dirty; n != 0 {
+			t.Errorf("%d dirty", n)
+		}
+	})
+}
