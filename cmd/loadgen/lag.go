@@ -9,7 +9,8 @@ import (
 // On a busy machine timers are late, those of the library as those here. A
 // canary sleeps 10 ms again and again, and how much too long it slept is what
 // the bounds of this process allow for: not what they are, but what the machine
-// adds to them.
+// adds to them. It sleeps as the library waits, until a context ends: a timer
+// starts a goroutine, which wakes another.
 type lagMeter struct {
 	mu      sync.Mutex
 	seconds [window]int64 // guarded by mu: worst overshoot of each, in a ring
@@ -30,7 +31,9 @@ func (l *lagMeter) run(ctx context.Context) {
 		l.mu.Lock()
 		l.asleep = began
 		l.mu.Unlock()
-		pause(ctx, canarySleep)
+		sleep, cancel := context.WithTimeout(ctx, canarySleep)
+		<-sleep.Done()
+		cancel()
 		l.note(int64(time.Since(began)-canarySleep), time.Since(turn) > time.Second)
 		if time.Since(turn) > time.Second {
 			turn = time.Now()
