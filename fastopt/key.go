@@ -108,10 +108,14 @@ func (k *key) start() {
 
 // succeeded and failed set when the key is asked for next.
 
-func (k *key) succeeded(asked int64, token uint64) {
+func (k *key) succeeded(asked int64, token uint64, blind bool) {
 	k.fails.Store(0)
 	k.retryAt.Store(0)
 	k.lastErr.Store(nil)
+	if blind && k.m.pushUp.Load() {
+		k.lookAgain()
+		return
+	}
 	if k.fam != nil {
 		return
 	}
@@ -122,6 +126,19 @@ func (k *key) succeeded(asked int64, token uint64) {
 	if token != k.token() {
 		k.due.Store(k.reloadAt.Load())
 	}
+}
+
+// lookAgain plans to ask the cache soon: only what was loaded through it is
+// announced when it changes. While pushes do not arrive at all there is no
+// hurry: everything is read again once they do.
+func (k *key) lookAgain() {
+	at := k.m.now() + int64(lastRetry) + int64(k.m.jitter()*float64(lastRetry))
+	if k.fam == nil {
+		k.due.Store(at)
+		return
+	}
+	k.retryAt.Store(at)
+	k.moved.Add(1) // the next read finds it stale, and has it loaded
 }
 
 func (k *key) failed(err error) {

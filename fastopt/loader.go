@@ -39,6 +39,7 @@ type flight struct {
 	dirty  uint64 // immutable: k.dirtied before the request
 	done   chan struct{}
 	err    error // written before done is closed
+	blind  bool  // written before it lands: the cache was not asked or did not answer, and will announce nothing
 	landed sync.Once
 }
 
@@ -123,7 +124,7 @@ func (l *loader) run(fs []*flight) {
 func (l *loader) land(f *flight, asked int64, err error) {
 	f.landed.Do(func() {
 		if f.err = err; err == nil {
-			f.k.succeeded(asked, f.token)
+			f.k.succeeded(asked, f.token, f.blind)
 		} else {
 			f.k.failed(err)
 		}
@@ -169,6 +170,7 @@ func (l *loader) askCache(fs []*flight) []want {
 		case m.cfg.Cache == nil:
 			wants = append(wants, want{flight: f})
 		case m.cfg.Source != nil && f.dirty != f.k.cleaned.Load():
+			f.blind = true
 			wants = append(wants, want{flight: f, fill: true, dirtyKey: true}) // (I15, I16)
 		default:
 			ask, names = append(ask, f), append(names, f.k.full)
@@ -214,6 +216,7 @@ func (l *loader) cacheSaid(wants []want, f *flight, r tiers.Result, start int64)
 		w.replace = c.Raw
 	}
 	w.fill = !errors.Is(r.Err, tiers.ErrForeign)
+	f.blind = w.fill && !errors.Is(r.Err, tiers.ErrMiss)
 	return append(wants, w)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
 	"github.com/fastopt/fastopt-go/internal/point"
+	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // The races that the contract names, entered on purpose through the points of
@@ -395,6 +396,71 @@ func TestAWriteThatArrivesLateIsStillFound(t *testing.T) {
 		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Source)
 		if n := m.Stats().Dirty; n != 0 {
 			t.Errorf("%d dirty", n)
+		}
+	})
+}
+
+// What was confirmed by the source alone is not announced by the cache when it
+// changes: such a key is loaded through the cache soon, not only after its TTL.
+func TestAKeyThatTheCacheDoesNotAnnounceIsLookedAtAgain(t *testing.T) {
+	for _, how := range []string{"a write whose fill failed", "a load that the cache did not answer"} {
+		t.Run(how, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				theirs, _ := process(w, "foo", "")
+				tracked := &tracking{Cache: w.cache, loaded: map[string]bool{}}
+				cfg := w.config()
+				cfg.Cache = tracked
+				var r fastopt.Registry
+				mine := fastopt.New(&r, "foo", "")
+				w.open(cfg, &r)
+				time.Sleep(time.Second)
+				if how[0] == 'a' && how[2] == 'w' {
+					w.cacheSetFails()
+					set(t, mine, "v1")
+				} else {
+					w.cacheGetFails()
+					set(t, theirs, "v1")
+					time.Sleep(10 * time.Second)
+				}
+				w.heal()
+				time.Sleep(2 * time.Second)
+				want(t, mine.Inspect(), "v1", fastopt.Fresh, mine.Inspect().Origin)
+				set(t, theirs, "v2")
+				settle()
+				want(t, mine.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+			})
+		})
+	}
+}
+
+// A tracking cache announces, as Redis does, only changes of what was loaded
+// through it since it announced the last one.
+type tracking struct {
+	tiers.Cache
+	mu     sync.Mutex
+	loaded map[string]bool
+}
+
+func (c *tracking) Load(ctx context.Context, ns string, names []string) []tiers.Result {
+	rs := c.Cache.Load(ctx, ns, names)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range rs {
+		if r.Err == nil || errors.Is(r.Err, tiers.ErrMiss) {
+			c.loaded[r.Name] = true
+		}
+	}
+	return rs
+}
+
+func (c *tracking) Watch(ctx context.Context, ns string, sink func(tiers.Event)) error {
+	return c.Cache.Watch(ctx, ns, func(e tiers.Event) {
+		c.mu.Lock()
+		known := c.loaded[e.Name]
+		delete(c.loaded, e.Name)
+		c.mu.Unlock()
+		if e.Kind != tiers.Changed || known {
+			sink(e)
 		}
 	})
 }
