@@ -2,9 +2,8 @@ package fastopt
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"iter"
-	"slices"
 	"strings"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -14,9 +13,9 @@ import (
 // those of declared options, or prefix/key of families; for any other the
 // answer is ErrUnknownOption, without I/O.
 
-// Get returns the value of an option as Option.Get does. It is wait-free and
-// does not allocate. The name of a family's member that is not in memory gives
-// the default and loads it in the background.
+// Get returns the value of an option as Option.Get does: wait-free, without an
+// allocation. A family's member is read as Family.Get reads it. An error
+// (ErrUnknownOption, ErrInvalidName) costs a look at all names.
 func (m *Manager) Get(name string) (any, error) {
 	if k := m.byName[name]; k != nil {
 		return k.cell.load().boxed, nil
@@ -28,35 +27,31 @@ func (m *Manager) Get(name string) (any, error) {
 	return f.get(key), nil
 }
 
-// Load returns readings of all names, as Option.Load does: together, at the
-// price of one request per tier. ErrUnknownOption or ErrInvalidName for any
-// name: nothing is loaded. No names: an empty map.
+// maxNames bounds one call of Load.
+const maxNames = 100_000
+
+// Load returns readings of all names, as Option.Load does, together: one
+// request per tier for each 500 names, and one bound of time for all.
+// ErrUnknownOption or ErrInvalidName for any name, or ErrTooLarge for more than
+// 100,000: nothing is loaded. No names: an empty map.
 func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading[any], error) {
+	if len(names) > maxNames {
+		return nil, fmt.Errorf("fastopt: load: %w: %d names, the limit is %d", ErrTooLarge, len(names), maxNames)
+	}
 	keys := make([]*key, 0, len(names))
+	readings := make(map[string]Reading[any], len(names))
 	for _, name := range names {
 		k, err := m.keyOf(name)
 		if err != nil {
 			return nil, failed("load", name, err)
 		}
-		if !slices.Contains(keys, k) {
+		if _, twice := readings[k.full]; !twice {
 			keys = append(keys, k)
+			readings[k.full] = Reading[any]{}
 		}
 	}
-	// Their flights share a batch; each is then awaited as by itself.
-	tokens := make([]uint64, len(keys))
-	var cold []*key
-	for i, k := range keys {
-		tokens[i] = k.token()
-		if k.readingSince(tokens[i]).State != Fresh && k.retryAt.Load() <= m.now() {
-			cold = append(cold, k)
-		}
-	}
-	if len(cold) > 0 && ctx.Err() == nil {
-		m.loader.start(cold...)
-	}
-	readings := make(map[string]Reading[any], len(keys))
-	for i, k := range keys {
-		readings[k.full] = k.loadSince(ctx, tokens[i])
+	for i, r := range m.loadKeys(ctx, keys...) {
+		readings[keys[i].full] = r
 	}
 	return readings, nil
 }
@@ -64,10 +59,11 @@ func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading
 // Set writes v, which must be of the option's type, as Option.Set does.
 func (m *Manager) Set(ctx context.Context, name string, v any, opts ...WriteOption) (Receipt, error) {
 	return receipt("set", name, func() (Receipt, error) {
-		k, err := m.keyOf(name)
+		k, release, err := m.writeKeyOf(name)
 		if err != nil {
 			return Receipt{}, err
 		}
+		defer release()
 		return k.set(ctx, v, opts)
 	})
 }
@@ -75,10 +71,11 @@ func (m *Manager) Set(ctx context.Context, name string, v any, opts ...WriteOpti
 // Delete removes the value of an option, as Option.Delete does.
 func (m *Manager) Delete(ctx context.Context, name string, opts ...WriteOption) (Receipt, error) {
 	return receipt("delete", name, func() (Receipt, error) {
-		k, err := m.keyOf(name)
+		k, release, err := m.writeKeyOf(name)
 		if err != nil {
 			return Receipt{}, err
 		}
+		defer release()
 		return k.delete(ctx, opts)
 	})
 }
@@ -87,27 +84,29 @@ func (m *Manager) Delete(ctx context.Context, name string, opts ...WriteOption) 
 // of its own. A default does not count, nor does having been read. It waits for
 // at most SourceTimeout. ErrUnavailable: no answer.
 func (m *Manager) IsSet(ctx context.Context, name string) (bool, error) {
-	k, err := m.keyOf(name)
-	if err != nil {
-		return false, failed("query", name, err)
+	if m.byName[name] == nil {
+		if _, _, err := m.member(name); err != nil {
+			return false, failed("query", name, err)
+		}
 	}
 	if m.isClosed() {
 		return false, failed("query", name, ErrClosed)
 	}
-	ask := m.cfg.Source
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.SourceTimeout)
+	ctx, cancel := context.WithTimeout(orEnded(ctx), m.cfg.SourceTimeout)
 	defer cancel()
-	var res tiers.Result
+	var load func(context.Context, string, []string) []tiers.Result
+	tier := "source"
 	switch {
-	case ask != nil:
-		res = ask.Load(ctx, m.cfg.Namespace, []string{k.full})[0]
+	case m.cfg.Source != nil:
+		load = m.cfg.Source.Load
 	case m.cfg.Cache != nil:
-		res = m.cfg.Cache.Load(ctx, m.cfg.Namespace, []string{k.full})[0]
+		load, tier = m.cfg.Cache.Load, "cache"
 	default:
 		return false, nil
 	}
+	res := load(ctx, m.cfg.Namespace, []string{name})[0]
 	if res.Err != nil {
-		return false, failed("query", name, errors.Join(ErrUnavailable, res.Err))
+		return false, failed("query", name, unavailable(tier, res.Err))
 	}
 	return res.Kind == tiers.Value, nil
 }
@@ -124,14 +123,18 @@ func (m *Manager) All() iter.Seq2[string, Reading[any]] {
 	}
 }
 
-// Refresh asks the tiers for every declared option now and waits for the
-// answers, or for ctx. The first failure is its error.
+// Refresh asks the tiers for every declared option now, and waits for the
+// answers, for ctx, or for the timeouts of both tiers. The first failure is its
+// error. Options that a test overrides are refreshed beneath.
 func (m *Manager) Refresh(ctx context.Context) error {
 	if m.isClosed() {
-		return failed("refresh", "*", ErrClosed)
+		return fmt.Errorf("fastopt: refresh: %w", ErrClosed)
 	}
 	m.moved.Add(1)
-	return m.loadAll(ctx)
+	if err := m.loadAll(orEnded(ctx)); err != nil {
+		return fmt.Errorf("fastopt: refresh: %w", err)
+	}
+	return nil
 }
 
 // keyOf returns the key of a name, creating that of a family's member.
@@ -144,6 +147,21 @@ func (m *Manager) keyOf(name string) (*key, error) {
 		return nil, err
 	}
 	return f.memberKey(key)
+}
+
+// writeKeyOf is keyOf for a write, which ends with release.
+func (m *Manager) writeKeyOf(name string) (k *key, release func(), err error) {
+	if k := m.byName[name]; k != nil {
+		return k, func() {}, nil
+	}
+	f, member, err := m.member(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if k, err = f.writeKey(member); err != nil {
+		return nil, nil, err
+	}
+	return k, func() { k.writing.Add(-1) }, nil
 }
 
 // member splits the name of a family's member.

@@ -40,6 +40,7 @@ type facts struct {
 	sum    uint64      // of the data of the record with stamp seen
 	token  uint64      // of the key, taken before the request for this answer was sent
 	err    error       // why the record with stamp seen is not used; nil if it is
+	absent bool        // the record with stamp seen says that there is no value
 	died   int64       // kindExpired: asked of the entry that expired
 	under  *meta       // what the tiers say while an override is in force; else nil
 }
@@ -96,6 +97,14 @@ func (m *meta) renew(asked int64) bool {
 	}
 }
 
+// confirmed reports whether the newest answer for m was asked for less than a
+// TTL ago and after token was current: whatever it said, to ask again could
+// bring nothing new.
+func (m *meta) confirmed(now int64, l lives, token uint64) bool {
+	asked := m.asked.Load()
+	return asked != dead && m.kind != kindExpired && m.token >= token && now < later(asked, l.ttl)
+}
+
 // lives are the times of one key, resolved at Open.
 type lives struct {
 	ttl    int64 // ns; fresh for so long after asked
@@ -118,7 +127,7 @@ func (m *meta) state(now int64, l lives, token uint64) State {
 		return Stale // kept for as long as the row stays invalid (I11)
 	case asked == dead, m.kind == kindExpired, now >= later(asked, l.usable):
 		return Expired
-	case now < later(asked, l.ttl) && m.token >= token:
+	case m.confirmed(now, l, token):
 		return Fresh
 	}
 	return Stale

@@ -1,6 +1,8 @@
 package fastopt
 
 import (
+	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -12,7 +14,9 @@ import (
 
 // An expirer watches over the registered options of one manager.
 type expirer struct {
-	m *Manager
+	m    *Manager
+	kick chan struct{}
+	wake atomic.Int64 // ns since Open: when the next pass is planned
 
 	nearing bool // an option has used half of its grace
 	fallen  bool // an option has fallen to its default
@@ -26,7 +30,22 @@ func (x *expirer) run() {
 		case <-x.m.ctx.Done():
 			return
 		case <-timer.C:
-			timer.Reset(x.pass())
+		case <-x.kick:
+		}
+		x.wake.Store(math.MaxInt64) // whoever publishes meanwhile is not overlooked
+		wait := x.pass()
+		x.wake.Store(x.m.now() + int64(wait))
+		timer.Reset(wait)
+	}
+}
+
+// expect has the expirer come earlier if an entry that was just published may
+// not be used beyond deadline.
+func (x *expirer) expect(deadline int64) {
+	if deadline < x.wake.Load() {
+		select {
+		case x.kick <- struct{}{}:
+		default:
 		}
 	}
 }
@@ -40,9 +59,10 @@ func (x *expirer) pass() time.Duration {
 		if k.lives.usable == int64(Forever) {
 			continue
 		}
-		// An entry installed after this pass lives at least so long.
-		next = min(next, k.lives.usable)
 		m := k.cell.load().tier()
+		if m.key != k {
+			continue // another manager's by now
+		}
 		if m.kind == kindExpired {
 			fallen = append(fallen, k.name)
 			continue
@@ -52,7 +72,7 @@ func (x *expirer) pass() time.Duration {
 			continue
 		}
 		deadline := later(asked, k.lives.usable)
-		half := deadline - (k.lives.usable-k.lives.ttl)/2
+		half := deadline - max((k.lives.usable-k.lives.ttl)/2, k.lives.ttl/20) // past every refresh
 		switch {
 		case now >= deadline:
 			if k.expire(m, asked) {
@@ -60,7 +80,7 @@ func (x *expirer) pass() time.Duration {
 				x.m.stats.expiries.Add(1)
 				x.m.stats.lag(x.m.now() - deadline)
 			}
-		case now >= half && k.lives.usable > k.lives.ttl:
+		case now >= half:
 			nearing = append(nearing, k.name)
 			next = min(next, deadline-now)
 		default:
@@ -83,7 +103,7 @@ func (k *key) expire(m *meta, asked int64) bool {
 		return false
 	}
 	point.At(point.ExpireSwap, k.m, k.name)
-	f := facts{key: k, kind: kindExpired, boxed: k.fallback, stamp: m.stamp, seen: m.seen, sum: m.sum, token: m.token, died: asked}
+	f := facts{key: k, kind: kindExpired, boxed: k.fallback, stamp: m.stamp, seen: m.seen, sum: m.sum, token: m.token, absent: m.absent, died: asked}
 	for {
 		top := k.cell.load()
 		if top.tier() != m {

@@ -65,7 +65,12 @@ func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
 // Get returns the value of a member: fresh, or stale while it is renewed in the
 // background, or the default, while it is loaded if it was never asked for. It
 // does not wait and does no I/O. An invalid key reads the default.
-func (f *Family[T]) Get(key string) T { return unbox[T](f.core.get(key)) }
+func (f *Family[T]) Get(key string) T {
+	if s := f.core.state.Load(); s != nil {
+		return unbox[T](s.get(key))
+	}
+	return unbox[T](f.core.fallback)
+}
 
 // Load returns a member's reading as Option.Load does.
 func (f *Family[T]) Load(ctx context.Context, key string) Reading[T] {
@@ -73,16 +78,17 @@ func (f *Family[T]) Load(ctx context.Context, key string) Reading[T] {
 	if err != nil {
 		return Reading[T]{Value: unbox[T](f.core.fallback), Err: failed("load", f.core.name+"/"+key, err)}
 	}
-	return reading[T](k.loadSince(ctx, k.token()))
+	return reading[T](k.m.loadKeys(ctx, k)[0])
 }
 
 // Set writes a member's value as Option.Set does.
 func (f *Family[T]) Set(ctx context.Context, key string, v T, opts ...WriteOption) (Receipt, error) {
 	return receipt("set", f.core.name+"/"+key, func() (Receipt, error) {
-		k, err := f.core.memberKey(key)
+		k, err := f.core.writeKey(key)
 		if err != nil {
 			return Receipt{}, err
 		}
+		defer k.writing.Add(-1)
 		return k.set(ctx, v, opts)
 	})
 }
@@ -90,10 +96,11 @@ func (f *Family[T]) Set(ctx context.Context, key string, v T, opts ...WriteOptio
 // Delete removes a member's value as Option.Delete does.
 func (f *Family[T]) Delete(ctx context.Context, key string, opts ...WriteOption) (Receipt, error) {
 	return receipt("delete", f.core.name+"/"+key, func() (Receipt, error) {
-		k, err := f.core.memberKey(key)
+		k, err := f.core.writeKey(key)
 		if err != nil {
 			return Receipt{}, err
 		}
+		defer k.writing.Add(-1)
 		return k.delete(ctx, opts)
 	})
 }
@@ -117,33 +124,30 @@ type family struct {
 	hand []*key // guarded by mu: in the order of eviction
 }
 
-// A familyWant is a member that a reader found missing or old.
-type familyWant struct {
+// A memberRead is a member that a reader found missing or old.
+type memberRead struct {
 	fam    *family
 	member string
 }
 
-// get is Family.Get. It writes nothing shared unless the member is old, or is
-// read for the first time since the eviction hand passed.
-func (f *familyCore) get(member string) any {
-	s := f.state.Load()
-	if s == nil {
-		return f.fallback
-	}
-	k, ok := s.members.Load(member)
+// get is Family.Get. It writes nothing shared unless the member is missing or
+// old, or is read for the first time since the eviction hand passed.
+func (f *family) get(member string) any {
+	k, ok := f.members.Load(member)
 	if !ok {
-		s.m.refresher.want(familyWant{s, member})
+		if checkFamilyKey(f.name+"/"+member, member) == nil {
+			f.m.refresher.read(memberRead{f, member})
+		}
 		return f.fallback
 	}
 	if !k.used.Load() {
 		k.used.Store(true)
 	}
-	m := k.cell.load()
-	state := m.state(s.m.now(), k.lives, k.token())
-	if state != Fresh {
+	m, now := k.cell.load(), f.m.now()
+	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now {
 		k.renewLater(member)
 	}
-	if state == Expired {
+	if m.state(now, k.lives, k.token()) == Expired {
 		return f.fallback
 	}
 	return m.boxed
@@ -151,63 +155,77 @@ func (f *familyCore) get(member string) any {
 
 // renewLater queues one load of a member.
 func (k *key) renewLater(member string) {
-	if k.wanted.CompareAndSwap(false, true) && !k.m.refresher.want(familyWant{k.fam, member}) {
-		k.wanted.Store(false)
-	}
-}
-
-// want queues a load, and reports false if too many are queued: the next read
-// tries again.
-func (r *refresher) want(w familyWant) bool {
-	select {
-	case r.wants <- w:
-		return true
-	default:
-		return false
+	if k.queued.CompareAndSwap(false, true) && !k.m.refresher.read(memberRead{k.fam, member}) {
+		k.queued.Store(false)
 	}
 }
 
 // memberKey returns the key of a member in the newest manager, creating it.
 func (f *familyCore) memberKey(member string) (*key, error) {
-	full := f.name + "/" + member
-	if err := checkFamilyKey(full, member); err != nil {
-		return nil, err
-	}
 	s := f.state.Load()
 	if s == nil {
 		return nil, ErrClosed
 	}
+	return s.memberKey(member)
+}
+
+// writeKey is memberKey for a write, during which the member is not evicted:
+// who calls it takes k.writing down again.
+func (f *familyCore) writeKey(member string) (*key, error) {
+	s := f.state.Load()
+	if s == nil {
+		return nil, ErrClosed
+	}
+	return s.writeKey(member)
+}
+
+func (s *family) memberKey(member string) (*key, error) {
 	if k, ok := s.members.Load(member); ok {
 		return k, nil
+	}
+	return s.pick(member, 0)
+}
+
+func (s *family) writeKey(member string) (*key, error) { return s.pick(member, 1) }
+
+// pick returns the key of a member, creating it, with so many more writes under
+// way.
+func (s *family) pick(member string, writes int32) (*key, error) {
+	full := s.name + "/" + member
+	if err := checkFamilyKey(full, member); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k, ok := s.members.Load(member); ok {
-		return k, nil
-	}
-	for len(s.hand) >= f.limit {
+	k, ok := s.members.Load(member)
+	if !ok {
 		s.evictLocked()
+		k = &key{core: s.handle(), full: full, m: s.m, lives: s.lives, fam: s}
+		k.start()
+		s.hand = append(s.hand, k)
+		s.m.dynamic.Store(full, k) // first: no push for it may be overlooked
+		s.members.Store(member, k)
 	}
-	k := &key{core: f.handle(), full: full, m: s.m, lives: s.lives, fam: s}
-	k.start()
-	s.hand = append(s.hand, k)
-	s.members.Store(member, k)
-	s.m.dynamic.Store(full, k)
+	k.writing.Add(writes)
 	return k, nil
 }
 
-// evictLocked drops the oldest member that was not read since the hand passed
-// it last (CLOCK, also called second chance).
+// evictLocked makes room for one member: it drops the oldest that was not read
+// since the hand passed it last (CLOCK, also called second chance). What is
+// being written or repaired is kept, so that nobody reads less than he wrote
+// (I4); if all are, there is one more.
 func (s *family) evictLocked() {
-	for {
+	for range 2 * len(s.hand) {
+		if len(s.hand) < s.limit {
+			return
+		}
 		k := s.hand[0]
 		s.hand = s.hand[1:]
-		if k.used.CompareAndSwap(true, false) {
+		if k.used.CompareAndSwap(true, false) || k.writing.Load() > 0 || !k.isClean() {
 			s.hand = append(s.hand, k)
 			continue
 		}
 		s.members.Delete(k.full[len(s.name)+1:])
 		s.m.dynamic.Delete(k.full)
-		return
 	}
 }

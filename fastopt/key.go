@@ -36,7 +36,8 @@ type key struct {
 	dirtied  atomic.Uint64 // counts what the cache may have missed …
 	cleaned  atomic.Uint64 // … and what of it was repaired
 	used     atomic.Bool   // family: read since the eviction hand passed
-	wanted   atomic.Bool   // family: a load is queued
+	queued   atomic.Bool   // family: a reader has asked for a load
+	writing  atomic.Int32  // family: writes under way, which must not be forgotten
 }
 
 // never is a due time that does not come.
@@ -90,6 +91,13 @@ func (c *core) inspect(top *meta) Reading[any] {
 // reading is what Inspect gives.
 func (c *core) reading() Reading[any] { return c.inspect(c.cell.load()) }
 
+// confirmedSince reports whether the key was confirmed within its TTL, by an
+// answer asked for after token was current.
+func (k *key) confirmedSince(token uint64) bool {
+	m := k.cell.load().tier()
+	return m.key == k && m.confirmed(k.m.now(), k.lives, token)
+}
+
 // readingSince is a reading for who came when token was current.
 func (k *key) readingSince(token uint64) Reading[any] {
 	return k.cell.load().reading(k.m.now(), token)
@@ -97,13 +105,9 @@ func (k *key) readingSince(token uint64) Reading[any] {
 
 // start makes the handle k's: unloaded, with no floor.
 func (k *key) start() {
-	k.core.key.Store(k)
-	for {
-		top := k.cell.load()
-		if k.publish(top, newMeta(facts{key: k, boxed: k.fallback}, dead)) {
-			return
-		}
+	for !k.publish(k.cell.load(), newMeta(facts{key: k, boxed: k.fallback}, dead)) {
 	}
+	k.core.key.Store(k)
 }
 
 // succeeded and failed set when the key is asked for next.

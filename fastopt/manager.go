@@ -135,6 +135,7 @@ type Manager struct {
 
 	moved   atomic.Uint64 // the process' part of every token
 	pushUp  atomic.Bool   // pushes arrive
+	heard   atomic.Int64  // ns since Open: the last event of the watch
 	attempt atomic.Int64  // ns since Open: the next attempt after a failure
 
 	loader    loader
@@ -146,6 +147,8 @@ type Manager struct {
 	stats     counters
 
 	closing sync.Once
+	closed  error        // guarded by closing
+	writing sync.RWMutex // read-held by each write: Close waits for them
 }
 
 // Open loads every declared option and keeps them up to date until Close. It
@@ -228,8 +231,8 @@ func (m *Manager) declares(name string) bool {
 // init starts every handle anew, and the goroutines.
 func (m *Manager) init() {
 	m.loader = loader{m: m, flights: map[string]*flight{}}
-	m.refresher = refresher{m: m, kick: make(chan struct{}, 1), wants: make(chan familyWant, 1024)}
-	m.expirer = expirer{m: m}
+	m.refresher = refresher{m: m, kick: make(chan struct{}, 1), reads: make(chan memberRead, 1024)}
+	m.expirer = expirer{m: m, kick: make(chan struct{}, 1)}
 	m.repairer = repairer{m: m, kick: make(chan struct{}, 1), dirty: map[*key]*repair{}}
 	m.cache = tierState{name: "cache", log: m.cfg.Logger, since: time.Now()}
 	m.source = tierState{name: "source", log: m.cfg.Logger, since: time.Now()}
@@ -289,57 +292,56 @@ func (m *Manager) checkSource(ctx context.Context) error {
 	return err
 }
 
-// loadAll loads every registered option that is not fresh.
+// loadAll loads every registered option that was not confirmed lately, and
+// returns the first failure.
 func (m *Manager) loadAll(ctx context.Context) error {
-	if m.cfg.Cache == nil && m.cfg.Source == nil {
-		return nil
-	}
-	return m.loadKeys(ctx, m.keys)
-}
-
-// loadKeys waits for one flight of each key that is not fresh and returns the
-// first error.
-func (m *Manager) loadKeys(ctx context.Context, keys []*key) error {
-	var cold []*key
-	for _, k := range keys {
-		if k.reading().State != Fresh {
-			cold = append(cold, k)
+	var cold []*waiter
+	for _, k := range m.keys {
+		if token := k.token(); !k.confirmedSince(token) {
+			cold = append(cold, &waiter{k: k, token: token})
 		}
 	}
-	var first error
-	for _, wait := range m.loader.start(cold...) {
-		select {
-		case res := <-wait:
-			if err := res.Val.(*flight).err; err != nil && first == nil {
-				first = err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+	if len(cold) > 0 {
+		m.await(ctx, cold)
+	}
+	for _, w := range cold {
+		if w.err != nil {
+			return failed("load", w.k.name, w.err)
 		}
 	}
-	return first
+	return nil
 }
 
-// Close ends all goroutines of the manager, waiting at most 5 s for tiers that
-// do not obey their deadlines. Handles keep the last value. Tiers are not
-// closed: who opened them does. Close may be called more than once.
+// Close ends all goroutines of the manager. It waits for writes under way, and
+// at most 5 s for tiers and decoders that do not return; that they did not is
+// its error. Handles keep the last value. Tiers are not closed: who opened them
+// does. Close may be called more than once.
 func (m *Manager) Close() error {
 	m.closing.Do(func() {
 		close(m.done)
-		m.stop()
-		m.loader.close()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			m.writing.Lock() // no write is under way, and none begins any more
+			m.writing.Unlock()
+			m.stop()
+			m.loader.close()
+			m.work.Wait()
+		}()
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second):
+			m.closed = errors.New("fastopt: close: a tier or a decoder did not return within 5s")
+			m.stop()
+		}
+		if n := m.repairer.size(); n > 0 {
+			m.cfg.Logger.Warn("fastopt: closed with keys that the cache may lack until another process sees it", "keys", n)
+		}
 		for _, r := range m.registries {
 			r.release()
 		}
 	})
-	ended := make(chan struct{})
-	go func() { m.work.Wait(); close(ended) }()
-	select {
-	case <-ended:
-		return nil
-	case <-time.After(5 * time.Second):
-		return errors.New("fastopt: close: a tier or a decoder did not return within 5s")
-	}
+	return m.closed
 }
 
 func (m *Manager) isClosed() bool {

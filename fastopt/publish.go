@@ -14,7 +14,8 @@ import (
 // An answer is what a tier said about one key, ready to be published.
 type answer struct {
 	rec    tiers.Record
-	value  any   // decoded; nil for Absent, or if err is set
+	known  bool  // value and err are those of the entry that stems from the same bytes
+	value  any   // decoded; nil for Absent
 	err    error // the record is invalid
 	origin Origin
 	token  uint64 // of the key, before the request was sent
@@ -37,13 +38,13 @@ func decide(cur *meta, a *answer, sum uint64) verdict {
 		return replace
 	}
 	alive := cur.kind != kindExpired && cur.asked.Load() != dead
-	if cur.kind == kindAbsent && a.rec.Kind == tiers.Absent && cur.seen.Epoch == a.rec.Stamp.Epoch {
+	if cur.absent && a.rec.Kind == tiers.Absent && cur.seen.Epoch == a.rec.Stamp.Epoch {
 		// Both say that there is no value. The newer stamp is kept, so that a
 		// value written and deleted in between cannot come back (I9).
 		if alive && !a.rec.Stamp.Newer(cur.seen) {
 			return renew
 		}
-		return replace
+		return replace // next keeps the newer stamp
 	}
 	switch c := a.rec.Stamp.Compare(cur.seen); {
 	case c > 0:
@@ -103,11 +104,11 @@ func (k *key) install(a *answer) outcome {
 			continue // it died just now: bring it back
 		}
 		point.At(point.InstallSwap, k.m, k.name)
-		next := k.next(cur, a, v, sum)
-		if k.publish(top, next) {
+		if k.publish(top, k.next(cur, a, v, sum)) {
 			if v == renew {
 				return confirmed
 			}
+			k.m.expirer.expect(later(a.asked, k.lives.usable))
 			return changed
 		}
 	}
@@ -128,8 +129,14 @@ func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 	switch {
 	case a.err != nil: // the last good value stays, and is said to be stale (I11)
 		f.err, f.kind, f.origin, f.boxed, f.stamp = a.err, cur.kind, cur.origin, cur.boxed, cur.stamp
+		if cur.kind == kindExpired {
+			f.kind = kindUnloaded // there is none any more
+		}
 	case a.rec.Kind == tiers.Absent:
-		f.kind, f.origin, f.boxed = kindAbsent, Default, k.fallback
+		f.kind, f.origin, f.boxed, f.absent = kindAbsent, Default, k.fallback, true
+		if cur.absent && cur.seen.Newer(f.seen) {
+			f.seen, f.stamp = cur.seen, cur.seen
+		}
 	default:
 		f.kind, f.boxed = kindValue, a.value
 	}
@@ -142,7 +149,7 @@ func (k *key) publish(top, next *meta) bool {
 	if top.under != nil {
 		f := top.facts
 		f.under = next
-		next = newMeta(f, dead)
+		return k.cell.swap(top, newMeta(f, dead))
 	}
 	if !k.cell.swap(top, next) {
 		return false

@@ -19,7 +19,7 @@ import (
 type refresher struct {
 	m     *Manager
 	kick  chan struct{}
-	wants chan familyWant // misses and stale reads of families
+	reads chan memberRead // of families: missing or old
 
 	mu     sync.Mutex
 	pushed []*key // guarded by mu: to be reloaded at once
@@ -40,9 +40,10 @@ func (r *refresher) run() {
 			return
 		case <-timer.C:
 		case <-r.kick:
-		case w := <-r.wants:
-			r.loadWanted(w)
+		case read := <-r.reads:
+			r.loadMembers(read)
 		}
+		r.m.checkPushes()
 		r.mu.Lock()
 		now := r.pushed
 		r.pushed = nil
@@ -58,7 +59,7 @@ func (r *refresher) run() {
 // due returns what is to be refreshed now, and how long to wait after that.
 func (r *refresher) due() ([]*key, time.Duration) {
 	var due []*key
-	now, next := r.m.now(), int64(time.Minute)
+	now, next := r.m.now(), int64(silence/2) // to notice silence
 	for _, k := range r.m.keys {
 		early := int64(gather) / 2
 		if k.fails.Load() > 0 {
@@ -75,26 +76,40 @@ func (r *refresher) due() ([]*key, time.Duration) {
 	return due, max(time.Duration(next), gather)
 }
 
-// loadWanted loads what readers of families want, batched.
-func (r *refresher) loadWanted(w familyWant) {
+// loadMembers loads what readers of families found missing or old, batched.
+func (r *refresher) loadMembers(read memberRead) {
 	var keys []*key
-	for n := 0; ; n++ {
-		if k, err := w.fam.memberKey(w.member); err == nil {
+	add := func(read memberRead) {
+		if k, err := read.fam.memberKey(read.member); err == nil {
 			keys = append(keys, k)
 		}
-		if n == tiers.MaxBatch {
-			break
-		}
+	}
+	add(read)
+	for len(keys) < tiers.MaxBatch {
 		select {
-		case w = <-r.wants:
+		case read = <-r.reads:
+			add(read)
 			continue
 		default:
 		}
 		break
 	}
 	now := r.m.now()
-	keys = slices.DeleteFunc(keys, func(k *key) bool { k.wanted.Store(false); return k.retryAt.Load() > now })
-	r.m.loader.start(keys...)
+	r.m.loader.start(slices.DeleteFunc(keys, func(k *key) bool {
+		k.queued.Store(false)
+		return k.retryAt.Load() > now || k.confirmedSince(k.token())
+	})...)
+}
+
+// read queues a load, and reports false if too many are queued: the next read
+// tries again.
+func (r *refresher) read(m memberRead) bool {
+	select {
+	case r.reads <- m:
+		return true
+	default:
+		return false
+	}
 }
 
 // poke wakes the refresher because a due time has changed.
@@ -141,7 +156,7 @@ func (m *Manager) follow(ctx context.Context) error {
 	alive, ended := make(chan struct{}), make(chan error, 1)
 	once := sync.OnceFunc(func() { close(alive) })
 	m.work.Go(func() {
-		for m.ctx.Err() == nil {
+		for first := true; m.ctx.Err() == nil; {
 			err := watch(m.ctx, m.cfg.Namespace, func(e tiers.Event) {
 				m.handle(e)
 				if e.Kind == tiers.Alive {
@@ -152,12 +167,14 @@ func (m *Manager) follow(ctx context.Context) error {
 				return
 			}
 			err = fmt.Errorf("%s: %w", tier.name, err)
-			select {
-			case ended <- err: // the first time: Open may want to know
+			if up := m.pushUp.Load(); up || first {
 				m.cfg.Logger.Error("fastopt: no pushes: changes are seen at the next refresh", "error", err)
-			default:
+				m.handle(tiers.Event{Kind: tiers.Lost})
 			}
-			m.handle(tiers.Event{Kind: tiers.Lost})
+			if first {
+				first = false
+				ended <- err
+			}
 			m.pause(time.Second)
 		}
 	})
@@ -173,6 +190,17 @@ func (m *Manager) follow(ctx context.Context) error {
 	}
 }
 
+// silence is how long the channel of pushes may say nothing, not even that it
+// is alive, before it counts as lost. Tiers say so once a second. This also
+// notices that the process itself stood still.
+const silence = 2 * time.Second
+
+func (m *Manager) checkPushes() {
+	if m.pushUp.Load() && m.now()-m.heard.Load() > int64(silence) {
+		m.handle(tiers.Event{Kind: tiers.Lost})
+	}
+}
+
 // pause waits for d, or for Close.
 func (m *Manager) pause(d time.Duration) {
 	t := time.NewTimer(d)
@@ -185,6 +213,7 @@ func (m *Manager) pause(d time.Duration) {
 
 // handle is told every event. It does no I/O and does not block.
 func (m *Manager) handle(e tiers.Event) {
+	m.heard.Store(m.now())
 	switch e.Kind {
 	case tiers.Changed:
 		k := m.find(e.Name)

@@ -9,7 +9,8 @@ import (
 // a write whose outcome is unknown) is read from the source and filled again,
 // until the cache has it: never from the memory of a writer, which may be older
 // than what another process wrote since. Until then this process asks the
-// source for such keys.
+// source for such keys. The reading and filling is done by flights, as for any
+// key; the repairer starts them and looks at what became of them.
 
 // maxDirty bounds the keys under repair.
 const maxDirty = 4096
@@ -23,33 +24,33 @@ type repairer struct {
 	dirty map[*key]*repair // guarded by mu
 }
 
-// A repair is what is still to be done for one key.
+// A repair is what is still to be done for one key. Guarded by repairer.mu.
 type repair struct {
-	twice bool  // guarded by mu: once more, later: the write may arrive after the read
-	again bool  // guarded by mu: this is that time
-	at    int64 // guarded by mu: not before, ns since Open
+	left  int   // reads of the source, each followed by a fill
+	asked bool  // one of them is under way
+	at    int64 // no other before, ns since Open
 }
 
 // settleTime is how long after a source answers again a write that it had
 // received before is surely applied or lost.
 const settleTime = time.Second
 
-// add puts k under repair.
-func (r *repairer) add(k *key, doubtful bool) {
+// add puts k under repair. A write in doubt may be applied after the source was
+// read: the key is then read once more, later.
+func (r *repairer) add(k *key, inDoubt bool) {
+	left := 1
+	if inDoubt {
+		left = 2
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if have := r.dirty[k]; have != nil {
-		have.twice = have.twice || doubtful
-		have.at = 0
+		have.left = max(have.left, left)
 	} else if len(r.dirty) < maxDirty {
-		r.dirty[k] = &repair{twice: doubtful}
+		r.dirty[k] = &repair{left: left}
 	} else {
 		r.m.stats.dirtyDropped.Add(1)
 	}
-	r.poke()
-}
-
-func (r *repairer) poke() {
 	select {
 	case r.kick <- struct{}{}:
 	default:
@@ -63,67 +64,55 @@ func (r *repairer) size() int {
 	return len(r.dirty)
 }
 
+// run makes passes, at once for the first dirty key, then paced.
 func (r *repairer) run() {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
 	for {
 		select {
 		case <-r.m.ctx.Done():
 			return
 		case <-r.kick:
-		case <-timer.C:
 		}
-		if wait, more := r.pass(); more {
-			timer.Reset(wait)
+		for more := true; more && r.m.ctx.Err() == nil; {
+			more = r.pass()
+			r.m.pause(lastRetry/2 + time.Duration(r.m.jitter()*float64(lastRetry/2)))
 		}
 	}
 }
 
-// pass tries every key that is due, and returns when to come again.
-func (r *repairer) pass() (time.Duration, bool) {
-	now := r.m.now()
+// pass strikes off what is repaired, starts flights for what is due, and
+// reports whether anything is left. It waits for nothing.
+func (r *repairer) pass() (more bool) {
 	var due []*key
+	now := r.m.now()
 	r.mu.Lock()
 	for k, rep := range r.dirty {
-		if rep.at > now {
+		if rep.asked && k.isClean() {
+			rep.asked = false
+			if rep.left--; rep.left == 0 {
+				delete(r.dirty, k)
+				r.m.stats.repaired.Add(1)
+				continue
+			}
+			rep.at = now + int64(settleTime)
+		}
+		if rep.at > now || k.retryAt.Load() > now {
 			continue
 		}
-		due = append(due, k)
-		if rep.again {
-			rep.again = false
+		if k.isClean() { // it was, a while ago: read it again
 			k.dirtied.Add(1)
 			k.moved.Add(1)
 		}
+		rep.asked = true
+		due = append(due, k)
 	}
+	more = len(r.dirty) > 0
 	r.mu.Unlock()
-	for _, wait := range r.m.loader.start(due...) {
-		select {
-		case <-wait:
-		case <-r.m.ctx.Done():
-			return 0, false
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, k := range due {
-		r.judgeLocked(k)
-	}
-	return lastRetry/2 + time.Duration(r.m.jitter()*float64(lastRetry/2)), len(r.dirty) > 0
+	r.m.loader.start(due...)
+	return more
 }
 
-// judgeLocked strikes k off the list if it is repaired.
-func (r *repairer) judgeLocked(k *key) {
-	rep := r.dirty[k]
-	if rep == nil || k.dirtied.Load() != k.cleaned.Load() {
-		return
-	}
-	if !rep.twice {
-		delete(r.dirty, k)
-		r.m.stats.repaired.Add(1)
-		return
-	}
-	rep.twice, rep.again, rep.at = false, true, r.m.now()+int64(settleTime)
-}
+// isClean reports whether the cache has everything of k.
+func (k *key) isClean() bool { return k.dirtied.Load() == k.cleaned.Load() }
 
 // clean notes that the cache has everything of k up to n.
 func (k *key) clean(n uint64) {

@@ -2,6 +2,7 @@ package fastopt_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,19 +14,28 @@ import (
 // A scripted cache is another one whose events and delays a test decides on.
 type scripted struct {
 	tiers.Cache
-	sink  func(tiers.Event)
-	fail  chan error    // ends the watch
-	after time.Duration // between reading and answering
+	sink   func(tiers.Event)
+	fail   chan error    // ends the watch
+	silent bool          // says nothing by itself
+	after  time.Duration // between reading and answering
 }
 
 func (s *scripted) Watch(ctx context.Context, _ string, sink func(tiers.Event)) error {
 	s.sink = sink
 	sink(tiers.Event{Kind: tiers.Alive, Since: time.Now()})
-	select {
-	case err := <-s.fail:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	beat := time.NewTicker(time.Second)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+			if !s.silent.Load() {
+				sink(tiers.Event{Kind: tiers.Alive, Since: time.Now()})
+			}
+		case err := <-s.fail:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
@@ -50,6 +60,7 @@ func scriptedWorld(t *testing.T, f func(t *testing.T, w *world, s *scripted, foo
 func TestAliveRevalidatesWhatWasLoadedSinceLost(t *testing.T) {
 	scriptedWorld(t, func(t *testing.T, w *world, s *scripted, foo *fastopt.Option[string], m *fastopt.Manager) {
 		other, _ := process(w, "foo", "")
+		s.silent.Store(true)
 		s.sink(tiers.Event{Kind: tiers.Lost})
 		time.Sleep(time.Second)
 		want(t, foo.Inspect(), "", fastopt.Fresh, fastopt.Default)
@@ -115,6 +126,26 @@ func TestAWatchThatEndsIsBegunAnew(t *testing.T) {
 		}
 		if n := len(w.log.lines("no pushes")); n != 1 {
 			t.Errorf("%d log lines", n)
+		}
+	})
+}
+
+// I5b: a channel that says nothing, not even that it is alive, is lost.
+func TestASilentChannelIsLost(t *testing.T) {
+	scriptedWorld(t, func(t *testing.T, w *world, s *scripted, foo *fastopt.Option[string], m *fastopt.Manager) {
+		other, _ := process(w, "foo", "")
+		time.Sleep(time.Second)
+		s.silent.Store(true)
+		set(t, other, "v") // and nobody says so
+		time.Sleep(4 * time.Second)
+		want(t, foo.Inspect(), "v", fastopt.Fresh, fastopt.Cache)
+		if s := m.Stats(); s.PushesUp || s.PushesLost != 1 {
+			t.Errorf("%+v", s)
+		}
+		s.silent.Store(false)
+		time.Sleep(2 * time.Second)
+		if !m.Stats().PushesUp {
+			t.Error("still down")
 		}
 	})
 }

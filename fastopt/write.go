@@ -12,7 +12,7 @@ import (
 // whatever becomes of the cache; then the cache, which tells everyone. Nothing
 // is published before the commit is known.
 
-// A WriteOption says more about a write.
+// A WriteOption says more about a write. Of several the last counts.
 type WriteOption struct{ actor, reason string }
 
 // By records who writes and why, in the history of the option. Neither may hold
@@ -70,6 +70,9 @@ func (k *key) delete(ctx context.Context, opts []WriteOption) (Receipt, error) {
 
 func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteOption) (Receipt, error) {
 	m := k.m
+	ctx = orEnded(ctx)
+	m.writing.RLock() // Close waits for what is under way
+	defer m.writing.RUnlock()
 	switch {
 	case m.isClosed():
 		return Receipt{}, ErrClosed
@@ -83,7 +86,7 @@ func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteO
 		w.Actor, w.Reason = o.actor, o.reason
 	}
 	wctx, cancel := context.WithTimeout(ctx, m.cfg.WriteTimeout)
-	asked := m.now()
+	asked, token := m.now(), k.token()
 	stamp, err := m.cfg.Source.Write(wctx, m.cfg.Namespace, []tiers.Write{w})
 	cancel()
 	if ctx.Err() == nil { // a caller that left says nothing about the source
@@ -102,18 +105,20 @@ func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteO
 	if w.Delete {
 		rec.Kind, rec.Data = tiers.Absent, nil
 	}
-	k.moved.Add(1) // no answer asked for before the commit is fresh
-	k.install(&answer{rec: rec, value: value, origin: Write, token: k.token(), asked: asked})
+	// No answer asked for before the commit is fresh; nor is this one, if a
+	// push came meanwhile: it may be of a later write.
+	k.moved.Add(1)
+	k.install(&answer{rec: rec, value: value, origin: Write, token: token + 1, asked: asked})
 	point.At(point.WriteFill, m, k.full)
-	return Receipt{Stamp: stamp, Cached: k.offer(rec)}, nil
+	return Receipt{Stamp: stamp, Cached: k.offer(context.WithoutCancel(ctx), rec)}, nil
 }
 
 // offer gives the cache a committed record, and reports whether it took it.
-func (k *key) offer(rec tiers.Record) bool {
+func (k *key) offer(ctx context.Context, rec tiers.Record) bool {
 	if k.m.cfg.Cache == nil {
 		return true
 	}
-	if k.m.fill([]filling{{k: k, rec: rec}}) {
+	if k.m.fill(ctx, []filling{{k: k, rec: rec}}) {
 		return true
 	}
 	k.dirtied.Add(1)
@@ -143,7 +148,7 @@ const absentTTL = 24 * time.Hour
 
 // fill offers records to the cache and reports whether all were taken, or were
 // known already.
-func (m *Manager) fill(list []filling) bool {
+func (m *Manager) fill(ctx context.Context, list []filling) bool {
 	if len(list) == 0 {
 		return true
 	}
@@ -155,7 +160,7 @@ func (m *Manager) fill(list []filling) bool {
 		}
 	}
 	point.At(point.FillSend, m, list[0].k.full)
-	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout)
 	results := m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills)
 	cancel()
 	var failure error

@@ -1,0 +1,219 @@
+package fastopt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fastopt/fastopt-go/internal/point"
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Asking: one batch of flights, first through the cache; what it does not
+// settle, through the source, whose answers then fill the cache.
+
+// A question is a flight that the cache did not settle.
+type question struct {
+	*flight
+	cause   error  // what the cache said; nil: it was not asked
+	doubt   bool   // it was not asked because it may be behind
+	fill    bool   // it is to get the source's answer
+	replace []byte // … in place of exactly these bytes, if not nil
+}
+
+// askCache asks the cache for all flights, publishes what it knows, and returns
+// the rest.
+func (l *loader) askCache(fs []*flight) []question {
+	m := l.m
+	var rest []question
+	var ask []*flight
+	for _, f := range fs {
+		switch {
+		case m.cfg.Cache == nil:
+			rest = append(rest, question{flight: f})
+		case m.cfg.Source != nil && !f.k.isClean():
+			f.blind = true
+			rest = append(rest, question{flight: f, fill: true, doubt: true}) // (I15, I16)
+		default:
+			ask = append(ask, f)
+		}
+	}
+	results, start := m.loadFromCache(ask)
+	for i, f := range ask {
+		rest = l.cacheSaid(rest, f, results[i], start)
+	}
+	return rest
+}
+
+// loadFromCache returns the cache's results for flights, and the instant before
+// it was asked.
+func (m *Manager) loadFromCache(fs []*flight) ([]tiers.Result, int64) {
+	if len(fs) == 0 {
+		return nil, 0
+	}
+	names := make([]string, len(fs))
+	for i, f := range fs {
+		names[i] = f.k.full
+	}
+	point.At(point.FlightSend, m, names[0])
+	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
+	defer cancel()
+	start := m.now()
+	results := m.cfg.Cache.Load(ctx, m.cfg.Namespace, names)
+	m.cache.observe(worst(results))
+	return results, start
+}
+
+// cacheSaid publishes one result of the cache, or adds it to the rest.
+func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int64) []question {
+	q := question{flight: f, cause: r.Err, fill: true}
+	if r.Err != nil {
+		l.m.stats.cacheMisses.Add(1)
+		if c, ok := errors.AsType[*tiers.CorruptError](r.Err); ok {
+			l.m.stats.corrupt.Add(1)
+			q.replace = c.Raw
+		}
+		q.fill = !errors.Is(r.Err, tiers.ErrForeign)
+		f.blind = q.fill && !errors.Is(r.Err, tiers.ErrMiss)
+		return append(rest, q)
+	}
+	l.m.stats.cacheHits.Add(1)
+	a := l.m.answerOf(f, r.Record, start, Cache)
+	if f.k.mayLinger(&a) {
+		l.m.work.Go(func() {
+			if q.cause = l.settle(f, &a); q.cause != nil {
+				l.askSource([]question{q})
+			}
+		})
+		return rest
+	}
+	if q.cause = l.settle(f, &a); q.cause != nil {
+		return append(rest, q)
+	}
+	return rest
+}
+
+// askSource asks the source for all questions, publishes its answers, and
+// offers them to the cache.
+func (l *loader) askSource(qs []question) {
+	m := l.m
+	if len(qs) == 0 {
+		return
+	}
+	if m.cfg.Source == nil {
+		for _, q := range qs {
+			l.land(q.flight, 0, unavailable("cache", q.cause))
+		}
+		return
+	}
+	names := make([]string, len(qs))
+	for i, q := range qs {
+		names[i] = q.k.full
+	}
+	point.At(point.FlightSend, m, names[0])
+	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.SourceTimeout)
+	start := m.now()
+	results := m.cfg.Source.Load(ctx, m.cfg.Namespace, names)
+	cancel()
+	m.source.observe(worst(results))
+	m.stats.sourceLoads.Add(1)
+	var fills []filling
+	var silent, slow []question
+	var late []answer // for slow
+	for i, q := range qs {
+		if r := results[i]; r.Err != nil {
+			q.cause = errors.Join(r.Err, q.cause)
+			silent = append(silent, q)
+		} else if a := m.answerOf(q.flight, r.Record, start, Source); q.k.mayLinger(&a) {
+			slow, late = append(slow, q), append(late, a)
+		} else {
+			fills = append(fills, l.sourceSaid(q, &a)...)
+		}
+	}
+	fills = append(fills, l.settleApart(slow, late)...)
+	l.liveOn(silent)
+	for _, q := range silent {
+		l.land(q.flight, 0, unavailable("source", q.cause))
+	}
+	m.fill(m.ctx, fills)
+}
+
+// settleApart settles answers whose decoding runs code of the user, each on a
+// goroutine of its own. It returns the fills of those that are quick, for one
+// batch; a laggard fills for itself.
+func (l *loader) settleApart(qs []question, as []answer) (fills []filling) {
+	if len(qs) == 0 {
+		return nil
+	}
+	settled := make(chan []filling, len(qs))
+	patience := time.NewTimer(l.m.cfg.CacheTimeout)
+	defer patience.Stop()
+	over := make(chan struct{})
+	defer close(over)
+	for i, q := range qs {
+		l.m.work.Go(func() {
+			mine := l.sourceSaid(q, &as[i])
+			select {
+			case <-over:
+				l.m.fill(l.m.ctx, mine)
+			case settled <- mine:
+			}
+		})
+	}
+	for range qs {
+		select {
+		case more := <-settled:
+			fills = append(fills, more...)
+		case <-patience.C:
+			return fills
+		}
+	}
+	return fills
+}
+
+// sourceSaid publishes one answer of the source and returns what the cache is
+// to get: nothing invalid.
+func (l *loader) sourceSaid(q question, a *answer) []filling {
+	l.settle(q.flight, a)
+	if l.m.cfg.Cache == nil || !q.fill || a.err != nil {
+		q.k.clean(q.dirty)
+		return nil
+	}
+	return []filling{{k: q.k, rec: a.rec, replace: q.replace, dirty: q.dirty}}
+}
+
+// liveOn lets the cache keep what it repeats of doubtful keys usable while the
+// source does not answer, as its answers do for all others (D6): for want of
+// the source's word that is no news, but no reason to fall to a default either.
+func (l *loader) liveOn(silent []question) {
+	var doubtful []*flight
+	for _, q := range silent {
+		if q.doubt {
+			doubtful = append(doubtful, q.flight)
+		}
+	}
+	results, start := l.m.loadFromCache(doubtful)
+	for i, f := range doubtful {
+		if results[i].Err != nil {
+			continue
+		}
+		a := l.m.answerOf(f, results[i].Record, start, Cache)
+		a.token = 0 // whatever was pushed: it is not fresher for this
+		if a.known {
+			f.k.install(&a)
+		}
+	}
+}
+
+// worst returns the error that says most about the tier, nil if it answered.
+func worst(results []tiers.Result) error {
+	for _, r := range results {
+		if r.Err == nil || errors.Is(r.Err, tiers.ErrMiss) || errors.Is(r.Err, tiers.ErrForeign) {
+			return nil
+		}
+	}
+	if len(results) == 0 {
+		return nil
+	}
+	return results[0].Err
+}

@@ -1,0 +1,86 @@
+package fastopt
+
+import (
+	"errors"
+
+	"github.com/fastopt/fastopt-go/internal/point"
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Settling: one record becomes an answer: decoded once per change, checked,
+// published, and the flight lands.
+
+// answerOf is the answer that rec gives to f, complete if the key's entry stems
+// from the very bytes of rec, else not yet decoded.
+func (m *Manager) answerOf(f *flight, rec tiers.Record, start int64, from Origin) answer {
+	a := answer{rec: rec, origin: from, token: f.token, asked: start}
+	if !rec.AsOf.IsZero() {
+		a.asked = m.instant(rec.AsOf)
+	}
+	cur := f.k.cell.load().tier()
+	switch {
+	case rec.Kind == tiers.Absent:
+		a.known = true
+	case cur.key == f.k && cur.seen == rec.Stamp && cur.sum == sumOf(rec) && (cur.err != nil || cur.kind == kindValue):
+		a.value, a.err, a.known = cur.boxed, cur.err, true
+	}
+	return a
+}
+
+// mayLinger reports whether settling a runs code of the user.
+func (k *key) mayLinger(a *answer) bool { return k.userCode && !a.known }
+
+// errBehind: the tier holds less than this process knows already.
+var errBehind = errors.New("it is behind what is known here")
+
+// settle publishes a and lands the flight. If the cache's answer is of no use
+// but the source could tell better, it returns why, and the flight is still in
+// the air.
+func (l *loader) settle(f *flight, a *answer) error {
+	m, k := l.m, f.k
+	askSource := a.origin == Cache && m.cfg.Source != nil
+	if !a.known {
+		a.value, a.err = m.decode(k, a.rec)
+		if a.err != nil && askSource {
+			return a.err
+		}
+	}
+	point.At(point.FlightSettle, m, k.full)
+	out := k.install(a)
+	if out == refused && a.origin == Cache {
+		m.stats.behind.Add(1)
+	}
+	switch {
+	case out == refused && k.confirmedSince(f.token): // something newer came first
+	case out == refused && askSource:
+		return errBehind
+	case out == refused:
+		l.land(f, 0, unavailable(a.origin.String(), errBehind))
+		return nil
+	case out == changed && a.err != nil:
+		m.rejected(k, a.err)
+	}
+	l.land(f, a.asked, nil)
+	return nil
+}
+
+// decode decodes rec, on a goroutine that it may panic on or end if it runs
+// code of the user.
+func (m *Manager) decode(k *key, rec tiers.Record) (any, error) {
+	size := max(len(rec.Data), rec.Oversize)
+	if size > m.cfg.MaxValue {
+		return nil, because(ErrTooLarge, "it has %d bytes, the limit is %d", size, m.cfg.MaxValue)
+	}
+	if !k.userCode {
+		return k.decode(rec.Data)
+	}
+	var v any
+	err := because(ErrInvalidValue, "the decoder or Check ended its goroutine")
+	done := make(chan struct{})
+	m.work.Go(func() {
+		defer close(done)
+		v, err = k.decode(rec.Data)
+	})
+	<-done
+	return v, err
+}
