@@ -23,6 +23,9 @@ type waiter struct {
 // load is Option.Load.
 func (c *core) load(ctx context.Context) Reading[any] {
 	if k := c.key.Load(); k != nil {
+		if r := k.reading(); r.State == Fresh && !k.m.isClosed() {
+			return r
+		}
 		return k.m.loadKeys(ctx, k)[0]
 	}
 	r := c.reading()

@@ -147,8 +147,10 @@ type Manager struct {
 	stats     counters
 
 	closing sync.Once
-	closed  error        // guarded by closing
-	writing sync.RWMutex // read-held by each write: Close waits for them
+	closed  error // guarded by closing
+
+	gate   sync.Mutex     // held to begin a write, and to close done
+	writes sync.WaitGroup // under way: Close waits for them
 }
 
 // Open loads every declared option and keeps them up to date until Close. It
@@ -318,12 +320,13 @@ func (m *Manager) loadAll(ctx context.Context) error {
 // does. Close may be called more than once.
 func (m *Manager) Close() error {
 	m.closing.Do(func() {
+		m.gate.Lock()
 		close(m.done)
+		m.gate.Unlock()
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			m.writing.Lock() // no write is under way, and none begins any more
-			m.writing.Unlock()
+			m.writes.Wait()
 			m.stop()
 			m.loader.close()
 			m.work.Wait()
@@ -342,6 +345,18 @@ func (m *Manager) Close() error {
 		}
 	})
 	return m.closed
+}
+
+// beginWrite reports false if m is closed. After true the write ends by
+// writes.Done.
+func (m *Manager) beginWrite() bool {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	if m.isClosed() {
+		return false
+	}
+	m.writes.Add(1)
+	return true
 }
 
 func (m *Manager) isClosed() bool {

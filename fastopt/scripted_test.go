@@ -16,7 +16,7 @@ type scripted struct {
 	tiers.Cache
 	sink   func(tiers.Event)
 	fail   chan error    // ends the watch
-	silent bool          // says nothing by itself
+	silent atomic.Bool   // says nothing by itself
 	after  time.Duration // between reading and answering
 }
 

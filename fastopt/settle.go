@@ -51,7 +51,7 @@ func (l *loader) settle(f *flight, a *answer) error {
 		m.stats.behind.Add(1)
 	}
 	switch {
-	case out == refused && k.confirmedSince(f.token): // something newer came first
+	case out == refused && k.overtook(f, a): // what is known is the answer
 	case out == refused && askSource:
 		return errBehind
 	case out == refused:
@@ -62,6 +62,13 @@ func (l *loader) settle(f *flight, a *answer) error {
 	}
 	l.land(f, a.asked, nil)
 	return nil
+}
+
+// overtook reports whether the key was confirmed by an answer, or changed by a
+// write, later than f asked.
+func (k *key) overtook(f *flight, a *answer) bool {
+	cur := k.cell.load().tier()
+	return cur.token > f.token || cur.asked.Load() >= a.asked
 }
 
 // decode decodes rec, on a goroutine that it may panic on or end if it runs

@@ -49,6 +49,7 @@ func (c *core) removeWatcher(w chan struct{}) {
 
 // watch yields the current reading and each that tells something new.
 func (c *core) watch(ctx context.Context) iter.Seq[Reading[any]] {
+	ctx = orEnded(ctx)
 	return func(yield func(Reading[any]) bool) {
 		w := c.addWatcher()
 		defer c.removeWatcher(w)

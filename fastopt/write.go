@@ -71,14 +71,13 @@ func (k *key) delete(ctx context.Context, opts []WriteOption) (Receipt, error) {
 func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteOption) (Receipt, error) {
 	m := k.m
 	ctx = orEnded(ctx)
-	m.writing.RLock() // Close waits for what is under way
-	defer m.writing.RUnlock()
-	switch {
-	case m.isClosed():
-		return Receipt{}, ErrClosed
-	case m.cfg.Source == nil:
+	if m.cfg.Source == nil && !m.isClosed() {
 		return Receipt{}, ErrReadOnly
 	}
+	if !m.beginWrite() {
+		return Receipt{}, ErrClosed
+	}
+	defer m.writes.Done()
 	if err := ctx.Err(); err != nil {
 		return Receipt{}, unavailable("source", err) // never sent
 	}
