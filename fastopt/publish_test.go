@@ -14,7 +14,7 @@ func TestDecide(t *testing.T) {
 		return facts{kind: kindValue, stamp: at(epoch, rev), seen: at(epoch, rev), sum: 7}
 	}
 	absent := func(epoch uint32, rev uint64) facts {
-		return facts{kind: kindAbsent, stamp: at(epoch, rev), seen: at(epoch, rev), sum: 1}
+		return facts{kind: kindAbsent, absent: true, stamp: at(epoch, rev), seen: at(epoch, rev), sum: 1}
 	}
 	expired := func(epoch uint32, rev uint64) facts {
 		f := value(epoch, rev)
@@ -26,6 +26,8 @@ func TestDecide(t *testing.T) {
 		f.seen, f.err = at(epoch, seen), ErrInvalidValue
 		return f
 	}
+	gone := absent(1, 5) // an absent that expired
+	gone.kind = kindExpired
 	const v, a = tiers.Value, tiers.Absent
 	for _, c := range []struct {
 		what  string
@@ -55,6 +57,8 @@ func TestDecide(t *testing.T) {
 		{"absent, newer epoch", absent(1, 5), false, a, at(2, 1), 1, replace},
 		{"absent, older epoch", absent(2, 5), false, a, at(1, 9), 1, refuse},
 		{"absent again, over a dead one", absent(1, 5), true, a, at(1, 3), 1, replace},
+		{"absent again, over one that expired", gone, true, a, at(1, 3), 1, replace},
+		{"absent, older than an invalid row", rejected(1, 0, 6), false, a, at(1, 5), 1, refuse},
 		{"the same over what expired", expired(1, 5), true, v, at(1, 5), 7, replace},
 		{"older than what expired", expired(1, 5), true, v, at(1, 4), 7, refuse},
 		{"the same, claimed by the expirer", value(1, 5), true, v, at(1, 5), 7, replace},
