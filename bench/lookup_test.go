@@ -66,8 +66,8 @@ func name(i int) string { return fmt.Sprintf("service.option.%05d", i) }
 
 // value is what rivals keep under a name: as large as an entry of the library.
 type value struct {
-	n     int
-	facts *int
+	n int
+	_ *int
 }
 
 var (
@@ -141,7 +141,7 @@ type config struct {
 	rate             float64
 	burst, size, try int
 	on               bool
-	rest             [256]byte
+	_                [256]byte
 }
 
 // BenchmarkRequest reads five options as a request would: from the fields of

@@ -23,7 +23,7 @@ import (
 // benchEntry is as large as an entry of the library: a value and a pointer.
 type benchEntry[T any] struct {
 	value T
-	facts *int
+	_     *int
 }
 
 // benchBare is the rival: nothing but the atomic pointer.

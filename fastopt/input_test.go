@@ -107,7 +107,7 @@ func TestEveryTypeComesBackAsItWasSet(t *testing.T) {
 		roundTrip[uint32](t, w, 0, math.MaxUint32)
 		roundTrip[uint64](t, w, 0, math.MaxUint64)
 		roundTrip[float32](t, w, 0, math.MaxFloat32, 0.1)
-		roundTrip(t, w, 0.0, math.MaxFloat64, math.SmallestNonzeroFloat64, 0.1, -0.0)
+		roundTrip(t, w, 0.0, math.MaxFloat64, math.SmallestNonzeroFloat64, 0.1, math.Copysign(0, -1))
 		roundTrip(t, w, "", "a", `"<&>'\ `+"\u2028\n\t😀")
 		roundTrip[level](t, w, 0, 3)
 		roundTrip(t, w, 0, time.Nanosecond, -time.Hour, 90*time.Second, math.MaxInt64, time.Duration(math.MinInt64))

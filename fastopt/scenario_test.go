@@ -320,7 +320,7 @@ func TestFreshUntilExactlyTTL(t *testing.T) {
 		w.allFail()
 		time.Sleep(10*time.Second - 1 - time.Since(written))
 		want(t, foo.Inspect(), "v", fastopt.Fresh, fastopt.Write)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(t, foo.Inspect(), "v", fastopt.Stale, fastopt.Write)
 		if r := foo.Inspect(); r.Age != 10*time.Second || !errors.Is(r.Err, fastopt.ErrUnavailable) {
 			t.Errorf("age %v, cause %v", r.Age, r.Err)

@@ -51,24 +51,24 @@ var remedy = map[string]string{
 	stateConflict: "a stamp is not current",
 }
 
-// describe gives code's class among the errors of package tiers, nil if the
-// request itself is at fault, and a text.
-func describe(code string) (class error, text string) {
+// describe gives a text for code, and its class among the errors of package
+// tiers: nil if the request itself is at fault.
+func describe(code string) (text string, class error) {
 	text = "SQLSTATE " + code
 	if r, ok := remedy[code]; ok {
 		text = r + " (" + text + ")"
 	}
 	switch {
 	case code == stateHistory:
-		return errHistory, text
+		return text, errHistory
 	case code == stateConflict:
-		return tiers.ErrConflict, text
+		return text, tiers.ErrConflict
 	case strings.HasPrefix(code, "28"), strings.HasPrefix(code, "42"), code == "3D000", code == "3F000", code == "P0002":
-		return tiers.ErrSetup, text
+		return text, tiers.ErrSetup
 	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"), strings.HasPrefix(code, "54"):
-		return nil, text
+		return text, nil
 	}
-	return tiers.ErrUnavailable, text
+	return text, tiers.ErrUnavailable
 }
 
 // fault returns err, a failure of op, as an error of package tiers; nil for nil.
@@ -119,7 +119,7 @@ func classOf(err error) error {
 	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &pe):
-		class, _ := describe(pe.Code)
+		_, class := describe(pe.Code)
 		return class
 	case errors.As(err, &untrusted), strings.Contains(err.Error(), "server refused TLS"):
 		return tiers.ErrSetup
@@ -144,7 +144,7 @@ func text(err error) string {
 	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &pe):
-		_, text := describe(pe.Code)
+		text, _ := describe(pe.Code)
 		return text
 	case errors.As(err, &untrusted):
 		return "the server's certificate is not trusted: see sslrootcert and sslmode"

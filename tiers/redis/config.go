@@ -63,11 +63,11 @@ func (conf Config) options() (Config, rueidis.ClientOption, error) {
 	switch {
 	case err != nil:
 	case strings.Trim(conf.KeyPrefix, prefixChars) != "":
-		err = fmt.Errorf("KeyPrefix holds other characters than letters, digits, '.', '_' and '-'")
+		err = fmt.Errorf("a KeyPrefix holds other characters than letters, digits, '.', '_' and '-'")
 	case conf.KeyPrefix == "lease":
-		err = fmt.Errorf("KeyPrefix \"lease\" is taken by the keys of leases")
+		err = fmt.Errorf("the KeyPrefix \"lease\" is taken by the keys of leases")
 	case conf.Heartbeat < 10*time.Millisecond || conf.Heartbeat > 500*time.Millisecond:
-		err = fmt.Errorf("Heartbeat is %v, allowed are 10ms to 500ms", conf.Heartbeat)
+		err = fmt.Errorf("a Heartbeat of %v: allowed are 10ms to 500ms", conf.Heartbeat)
 	}
 	if err != nil {
 		return conf, opt, fmt.Errorf("redis: %w: %w", tiers.ErrSetup, err)

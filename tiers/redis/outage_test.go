@@ -55,13 +55,13 @@ func TestARestartIsLostAliveAndTrackedAgain(t *testing.T) {
 	r := private(t)
 	c := open(t, r.URL())
 	l := listen(t, c)
-	at := l.after(t, 0, "Alive", kind(tiers.Alive))
+	l.after(t, 0, "Alive", kind(tiers.Alive))
 	for round := range uint64(3) {
 		put(t, c, value("x", 1, round+1, `1`))
 		if err := load(t, c, "x").Err; err != nil {
 			t.Fatal(err)
 		}
-		at = len(l.heard())
+		at := len(l.heard())
 		if err := r.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestARestartIsLostAliveAndTrackedAgain(t *testing.T) {
 			t.Errorf("restarted empty: %v", err)
 		}
 		put(t, c, value("x", 1, round+1, `1`))
-		at = l.after(t, at, "a push on the new connection", changed("x"))
+		l.after(t, at, "a push on the new connection", changed("x"))
 	}
 }
 
