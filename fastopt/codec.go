@@ -19,9 +19,8 @@ import (
 // never per read, and writers decode what they encoded, so that nothing is
 // written that readers would refuse.
 type codec struct {
-	typ      reflect.Type
-	nullable bool // null is a value of the type
-	decode   func(data []byte) (any, error)
+	typ    reflect.Type
+	decode func(data []byte) (any, error)
 }
 
 // maxDepth is the deepest nesting of a value.
@@ -35,11 +34,8 @@ func codecFor[T any]() (codec, error) {
 	case reflect.Bool, reflect.String, reflect.Struct, reflect.Array,
 		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
-		reflect.Float32, reflect.Float64:
-	case reflect.Slice, reflect.Pointer:
-		c.nullable = true
+		reflect.Float32, reflect.Float64, reflect.Slice, reflect.Pointer:
 	case reflect.Map:
-		c.nullable = true
 		if c.typ.Key().Kind() != reflect.String {
 			return codec{}, because(ErrDeclaration, "type %v: keys of a map must be strings", c.typ)
 		}
@@ -77,7 +73,13 @@ func (c codec) encode(v any) ([]byte, error) {
 
 // decodeValue returns the value that data holds.
 func (c codec) decodeValue(data []byte) (any, error) {
-	if err := c.checkJSON(data); err != nil {
+	if !utf8.Valid(data) {
+		return nil, because(ErrInvalidValue, "it is not valid UTF-8")
+	}
+	if err := checkTokens(data); err != nil {
+		return nil, err
+	}
+	if err := checkShape(data, c.typ); err != nil {
 		return nil, err
 	}
 	v, err := c.decode(data)
@@ -88,21 +90,6 @@ func (c codec) decodeValue(data []byte) (any, error) {
 		return nil, err
 	}
 	return v, nil
-}
-
-// checkJSON refuses what encoding/json would let pass silently.
-func (c codec) checkJSON(data []byte) error {
-	if !utf8.Valid(data) {
-		return because(ErrInvalidValue, "it is not valid UTF-8")
-	}
-	trimmed := strings.TrimSpace(string(data))
-	switch {
-	case trimmed == "null" && !c.nullable:
-		return because(ErrInvalidValue, "null is no %v", c.typ)
-	case trimmed == "-0" && isInteger(c.typ.Kind()):
-		return because(ErrInvalidValue, "-0 is no %v", c.typ)
-	}
-	return checkTokens(data)
 }
 
 func isInteger(k reflect.Kind) bool { return reflect.Int <= k && k <= reflect.Uint64 }
@@ -165,9 +152,7 @@ func decodeJSON[T any](data []byte) (any, error) {
 	if err := json.Unmarshal(data, &v); err != nil {
 		return nil, describe(err, reflect.TypeFor[T]())
 	}
-	if r := reflect.ValueOf(&v).Elem(); r.Kind() == reflect.Slice && !r.IsNil() {
-		r.Set(r.Slice3(0, r.Len(), r.Len())) // an append by a reader must not write into shared memory
-	}
+	clip(reflect.ValueOf(&v).Elem())
 	return v, nil
 }
 

@@ -32,6 +32,15 @@
 // shortens what is known. Nor does a row that does not decode or does not pass
 // Check: the last good value stays, with the cause in Reading.Err.
 //
+// # Types
+//
+// bool, all integers and floats, string, time.Duration, slices, arrays, maps with
+// string keys, structs, and pointers to these. Tiers hold them as JSON; a
+// Duration is a string such as "1m30s", but within a struct or slice it is a
+// number of nanoseconds, as encoding/json has it. Decoding is strict: null where
+// the type has none, a key twice, 1.0 or -0 for an integer, or nesting deeper
+// than 64 is an error.
+//
 // # Shared values
 //
 // Values of slice, map or pointer kind are shared by all readers and must not

@@ -39,6 +39,9 @@ var (
 
 // failed wraps err as the failure of op on an option.
 func failed(op, name string, err error) error {
+	if len(name) > tiers.MaxName {
+		name = name[:maxName] + "…"
+	}
 	return fmt.Errorf("fastopt: %s option %q: %w", op, name, err)
 }
 

@@ -189,6 +189,43 @@ func TestBadValuesAreNotWritten(t *testing.T) {
 	})
 }
 
+// What encoding/json would take silently is an error at any depth.
+func TestDecodingIsStrictAtAnyDepth(t *testing.T) {
+	type inner struct {
+		Rate  int `json:"rate"`
+		Other *int
+	}
+	inWorld(t, func(t *testing.T, w *world) {
+		var r fastopt.Registry
+		fastopt.New(&r, "ints", []int(nil))
+		fastopt.New(&r, "map", map[string]float64(nil))
+		fastopt.New(&r, "inner", []inner(nil))
+		fastopt.New(&r, "pointer", (*inner)(nil))
+		m := w.open(w.config(), &r)
+		for _, c := range []struct {
+			name, data string
+			ok         bool
+		}{
+			{"ints", `[1,null]`, false}, {"ints", `[-0]`, false}, {"ints", `[1.0]`, false}, {"ints", `null`, true}, {"ints", `[1,2] `, true},
+			{"map", `{"x":null}`, false}, {"map", `{"x":1e400}`, false}, {"map", `{"x":-0}`, true}, {"map", `{"x":1,"x":2}`, false},
+			{"inner", `[{"rate":1,"Rate":2}]`, false}, {"inner", `[{"rate":null}]`, false}, {"inner", `[{"rate":-0}]`, false},
+			{"inner", `[null]`, false}, {"inner", `[{"rate":1,"Other":null,"newer":null}]`, true}, {"inner", `[{"Other":-0}]`, false},
+			{"pointer", `null`, true}, {"pointer", `{"rate":null}`, false}, {"pointer", `{"RATE":3}`, true},
+			{"ints", strings.Repeat("[", 65) + strings.Repeat("]", 65), false},
+		} {
+			w.sql(c.name, c.data)
+			w.store.Flush()
+			settle()
+			must(t, m.Refresh(ctx))
+			for name, r := range m.All() {
+				if name == c.name && (r.Err == nil) != c.ok {
+					t.Errorf("%s %s: %+v", c.name, c.data, r.Err)
+				}
+			}
+		}
+	})
+}
+
 func TestAMutableValueIsNotTheCallers(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		mine := []string{"a", "b"}
@@ -206,6 +243,11 @@ func TestAMutableValueIsNotTheCallers(t *testing.T) {
 		}
 		if cap(got) != len(got) {
 			t.Error("an append by a reader would write into shared memory")
+		}
+		deep, _ := process(w, "deep", map[string]limits{})
+		set(t, deep, map[string]limits{"x": {Hosts: value}})
+		if hosts := deep.Get()["x"].Hosts; len(hosts) != 5 || cap(hosts) != 5 {
+			t.Errorf("within a struct in a map: %d of %d", len(hosts), cap(hosts))
 		}
 	})
 }

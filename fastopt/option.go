@@ -18,9 +18,10 @@ type Option[T any] struct {
 }
 
 // Get returns the newest value known, or the default. It is wait-free and
-// cannot fail. The value may be at most TTL + grace old (see Spec), plus the
-// lag of the goroutine that publishes the default, which Stats reports; with
-// a healthy tier it is at most TTL old.
+// cannot fail. While a tier answers, the value is at most TTL old (see Spec);
+// while none does, at most TTL + grace, plus the lag of the goroutine that then
+// publishes the default, which Stats reports. With Grace: Forever, and while
+// the row is invalid, the last good value stays without a bound.
 func (o *Option[T]) Get() T { return o.current.Load().value }
 
 // Name returns the name the option was declared with.
@@ -41,7 +42,7 @@ func (o *Option[T]) Inspect() Reading[T] {
 // for at most the timeouts of both tiers (300 ms by default), and not longer
 // than ctx. If none answers in time, it returns the stale value, else the
 // default, with the cause in Reading.Err. Concurrent Loads share one request,
-// which goes on if a caller leaves.
+// which goes on if a caller leaves. Before Open and after Close Err is ErrClosed.
 func (o *Option[T]) Load(ctx context.Context) Reading[T] {
 	return reading[T](o.core.load(ctx))
 }

@@ -40,7 +40,7 @@ type Spec[T any] struct {
 	// Name matches [a-z0-9][a-z0-9._:-]{0,127}.
 	Name string
 	// Default is what the option reads when nothing is set. It must pass Check
-	// and survive encoding as JSON; a copy is kept.
+	// and survive encoding as JSON, in at most 64 KiB; a copy is kept.
 	Default T
 	// TTL is how old a value may be while a tier answers: values are renewed
 	// ahead of it. 0: the Config's. At most a year.

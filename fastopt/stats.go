@@ -80,7 +80,9 @@ func (m *Manager) Stats() Stats {
 }
 
 // Ready returns nil if every configured tier answered when it was last asked
-// and every option was loaded; else what is wrong, and since when.
+// and every option was loaded; else what is wrong, and since when. It does no
+// I/O. Whether pushes arrive is told by Stats: without them options are only
+// as fresh as their TTL.
 func (m *Manager) Ready() error {
 	var errs []error
 	for _, t := range []*tierState{&m.cache, &m.source} {

@@ -21,7 +21,7 @@ func Override[T any](t testing.TB, opt *fastopt.Option[T], v T) {
 	t.Cleanup(restore)
 }
 
-// Flush makes m forget everything it has read, as if it had just been opened:
+// Flush makes m, which must be open, forget everything it has read, as if it had just been opened:
 // the next Load asks the tiers. Stores are not touched, and what is under
 // repair stays so.
 func Flush(t testing.TB, m *fastopt.Manager) {
