@@ -99,7 +99,10 @@ func (m *Manager) await(ctx context.Context, waiting []*waiter) {
 
 // wait waits for the landing of w's flight, unless err says that it is no use.
 func (w *waiter) wait(ctx context.Context, err error) {
-	if w.err = err; err != nil || w.landing == nil {
+	if err != nil {
+		w.err = err
+	}
+	if w.err != nil || w.landing == nil { // or join said that an attempt has just failed
 		return
 	}
 	select {
