@@ -34,8 +34,9 @@ type Source struct {
 
 // space is one namespace of a Source.
 type space struct {
-	head uint64         // revision of the last batch that changed something
-	rows map[string]Row // and tombstones
+	head  uint64         // revision of the last batch that changed something
+	rows  map[string]Row // and tombstones
+	right chan struct{}  // nil before somebody stood for it
 }
 
 // A Row is what a Source keeps of one name, as a look into a table would show
