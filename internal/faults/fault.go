@@ -30,10 +30,11 @@ const (
 	Fill
 	Lease
 	Watch
+	Elect
 	numOps
 )
 
-var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch"}
+var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch", "elect"}
 
 func (o Op) String() string {
 	if o < numOps {

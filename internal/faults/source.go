@@ -2,13 +2,14 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // A Source is a tiers.Source that suffers the faults ordered. Identity, Load,
-// Write, Scan, Changes and Watch are its operations.
+// Write, Scan, Changes, Watch and Elect are its operations.
 type Source struct {
 	orders
 	link
@@ -98,4 +99,17 @@ func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Ev
 	return s.watch(ctx, func(ctx context.Context, sink func(tiers.Event)) error {
 		return s.below.Watch(ctx, namespace, sink)
 	}, sink)
+}
+
+// Elect is tiers.Elector's, if the source below is one; else the answer is
+// tiers.ErrSetup. A fault befalls the call, not a right that is held.
+func (s *Source) Elect(ctx context.Context, namespace string, lead func(ctx context.Context)) error {
+	if _, err := s.meet(ctx, Elect, 0); err != nil {
+		return err
+	}
+	e, ok := s.below.(tiers.Elector)
+	if !ok {
+		return fmt.Errorf("%w: this source does not elect", tiers.ErrSetup)
+	}
+	return e.Elect(ctx, namespace, lead)
 }
