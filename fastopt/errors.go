@@ -33,7 +33,7 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrDeclaration: an option cannot be declared like this.
 	ErrDeclaration = errors.New("wrong declaration")
-	// ErrConfig: Open cannot work with this Config or these registries.
+	// ErrConfig: Open, or Sync, cannot work with this Config or these registries.
 	ErrConfig = errors.New("wrong config")
 )
 

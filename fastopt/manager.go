@@ -27,6 +27,10 @@ type Config struct {
 	// Source is the truth. nil: read-only, from the cache alone.
 	Source tiers.Source
 
+	// Relay says whether this process may be the one that carries changes made
+	// past the library (plain SQL), or left by a killed writer, into the cache.
+	Relay RelayMode
+
 	// TTL and Grace are for options that name none. 0: DefaultTTL, DefaultGrace.
 	TTL   time.Duration
 	Grace time.Duration
@@ -76,6 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 		if t.d < 0 || t.d > time.Minute {
 			return c, because(ErrConfig, "%s %v: must be 0 to %v", t.name, t.d, time.Minute)
 		}
+	}
+	if c.Relay > Never {
+		return c, because(ErrConfig, "Relay %d: must be Auto or Never", c.Relay)
 	}
 	if c.MaxValue == 0 {
 		c.MaxValue = maxValue
@@ -142,6 +149,7 @@ type Manager struct {
 	refresher refresher
 	expirer   expirer
 	repairer  repairer
+	relay     relay
 	cache     tierState
 	source    tierState
 	stats     counters
@@ -178,6 +186,9 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 	if err := m.firstLoad(ctx); err != nil {
 		m.Close()
 		return nil, fmt.Errorf("fastopt: open: %w", err)
+	}
+	if elector, ok := cfg.Source.(tiers.Elector); ok && cfg.Cache != nil && cfg.Relay == Auto {
+		m.work.Go(func() { m.relay.run(elector) })
 	}
 	return m, nil
 }
@@ -235,6 +246,7 @@ func (m *Manager) init() {
 	m.loader = loader{m: m, flights: map[string]*flight{}}
 	m.refresher = refresher{m: m, kick: make(chan struct{}, 1), reads: make(chan memberRead, 1024)}
 	m.expirer = expirer{m: m, kick: make(chan struct{}, 1)}
+	m.relay = relay{m: m, wanted: make(chan struct{}, 1), refused: map[string]tiers.Stamp{}}
 	m.repairer = repairer{m: m, kick: make(chan struct{}, 1), dirty: map[*key]*repair{}}
 	m.cache = tierState{name: "cache", log: m.cfg.Logger, since: time.Now()}
 	m.source = tierState{name: "source", log: m.cfg.Logger, since: time.Now()}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -20,6 +21,9 @@ type refresher struct {
 	m     *Manager
 	kick  chan struct{}
 	reads chan memberRead // of families: missing or old
+
+	probing atomic.Bool // the source is being asked whether it answers again
+	probeAt int64       // ns since Open: not before
 
 	mu     sync.Mutex
 	pushed []*key // guarded by mu: to be reloaded at once
@@ -44,6 +48,7 @@ func (r *refresher) run() {
 			r.loadMembers(read)
 		}
 		r.m.checkPushes()
+		r.probe()
 		r.mu.Lock()
 		now := r.pushed
 		r.pushed = nil
@@ -74,6 +79,26 @@ func (r *refresher) due() ([]*key, time.Duration) {
 		}
 	}
 	return due, max(time.Duration(next), gather)
+}
+
+// probeGap is the time between two questions to a source that failed.
+const probeGap = time.Second
+
+// probe asks a source that failed whether it answers again: while the cache
+// tells all, nothing else would, and Ready would tell of it for ever.
+func (r *refresher) probe() {
+	now := r.m.now()
+	if !r.m.source.down.Load() || now < r.probeAt || !r.probing.CompareAndSwap(false, true) {
+		return
+	}
+	r.probeAt = now + int64(probeGap)
+	r.m.work.Go(func() {
+		defer r.probing.Store(false)
+		ctx, cancel := context.WithTimeout(r.m.ctx, r.m.cfg.SourceTimeout)
+		defer cancel()
+		// A Load, for it is loads that matter: a locked table has an identity.
+		r.m.source.observe(worst(r.m.cfg.Source.Load(ctx, r.m.cfg.Namespace, []string{r.m.cfg.Namespace})))
+	})
 }
 
 // loadMembers loads what readers of families found missing or old, batched.
@@ -234,6 +259,7 @@ func (m *Manager) handle(e tiers.Event) {
 		if !m.pushUp.Swap(true) {
 			m.cfg.Logger.Info("fastopt: pushes arrive")
 			m.revalidate()
+			m.relay.resync() // it may have come back empty, or behind
 		}
 	}
 }

@@ -30,6 +30,11 @@ type Stats struct {
 	RepairDropped uint64 // keys given up because too many were under repair
 	Dirty         int    // keys under repair now
 
+	Relay        bool   // this process carries changes by others into the cache now
+	RelayFills   uint64 // records that the cache stored for the relay, or for Sync
+	RelayResyncs uint64 // times the relay offered everything because the cache may have lost it, or on taking over
+	RelayErrors  uint64 // attempts of the relay that failed, and records that the cache cannot hold
+
 	Writes       uint64 // acknowledged
 	WritesFailed uint64 // refused, or of unknown outcome
 
@@ -50,6 +55,7 @@ type Stats struct {
 type counters struct {
 	cacheHits, cacheMisses, corrupt, behind, sourceLoads atomic.Uint64
 	fills, fillsFailed, repaired, dirtyDropped           atomic.Uint64
+	relayFills, relayResyncs, relayErrors                atomic.Uint64
 	writes, writesFailed                                 atomic.Uint64
 	pushes, pushesLost                                   atomic.Uint64
 	refused, conflicts, rejected, expiries               atomic.Uint64
@@ -71,6 +77,8 @@ func (m *Manager) Stats() Stats {
 		CacheBehind: c.behind.Load(), SourceLoads: c.sourceLoads.Load(),
 		Fills: c.fills.Load(), FillsFailed: c.fillsFailed.Load(), Repaired: c.repaired.Load(),
 		RepairDropped: c.dirtyDropped.Load(), Dirty: m.repairer.size(),
+		Relay: m.relay.leading.Load(), RelayFills: c.relayFills.Load(),
+		RelayResyncs: c.relayResyncs.Load(), RelayErrors: c.relayErrors.Load(),
 		Writes: c.writes.Load(), WritesFailed: c.writesFailed.Load(),
 		Pushes: c.pushes.Load(), PushesLost: c.pushesLost.Load(), PushesUp: m.pushUp.Load(),
 		Refused: c.refused.Load(), Conflicts: c.conflicts.Load(), Rejected: c.rejected.Load(),

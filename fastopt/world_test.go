@@ -26,6 +26,7 @@ type world struct {
 	source *faults.Source
 	cache  *faults.Cache
 	log    *journal
+	relay  fastopt.RelayMode // of managers opened from now on: Never, so that what tests look at comes by one way
 }
 
 var errDown = errors.Join(tiers.ErrUnavailable, errors.New("down"))
@@ -34,7 +35,7 @@ var errDown = errors.Join(tiers.ErrUnavailable, errors.New("down"))
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, rows: memory.NewSource(), store: memory.NewCache(), log: &journal{}}
+		w := &world{t: t, rows: memory.NewSource(), store: memory.NewCache(), log: &journal{}, relay: fastopt.Never}
 		w.source, w.cache = faults.NewSource(w.rows), faults.NewCache(w.store)
 		f(t, w)
 	})
@@ -42,7 +43,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 
 // config is the ancestor's: TTL 10 s, grace 60 s.
 func (w *world) config() fastopt.Config {
-	return fastopt.Config{Source: w.source, Cache: w.cache, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+	return fastopt.Config{Source: w.source, Cache: w.cache, Relay: w.relay, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 		Jitter: func() float64 { return 0.5 }}
 }
 

@@ -145,6 +145,14 @@ type filling struct {
 // name is absent, and members of families. Values of options do not expire.
 const absentTTL = 24 * time.Hour
 
+// keptFor is how long the cache is to keep rec, which may be of a family's member.
+func (m *Manager) keptFor(rec tiers.Record, member bool) time.Duration {
+	if rec.Kind == tiers.Absent || member {
+		return absentTTL - time.Duration(m.jitter()*float64(absentTTL/10))
+	}
+	return 0
+}
+
 // fill offers records to the cache and reports whether all were taken, or were
 // known already.
 func (m *Manager) fill(ctx context.Context, list []filling) bool {
@@ -153,10 +161,7 @@ func (m *Manager) fill(ctx context.Context, list []filling) bool {
 	}
 	fills := make([]tiers.Fill, len(list))
 	for i, f := range list {
-		fills[i] = tiers.Fill{Record: f.rec, Replace: f.replace}
-		if f.rec.Kind == tiers.Absent || f.k.fam != nil {
-			fills[i].TTL = absentTTL - time.Duration(m.jitter()*float64(absentTTL/10))
-		}
+		fills[i] = tiers.Fill{Record: f.rec, Replace: f.replace, TTL: m.keptFor(f.rec, f.k.fam != nil)}
 	}
 	point.At(point.FillSend, m, list[0].k.full)
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout)

@@ -20,6 +20,7 @@ const (
 	WriteFill    Point = "write: installed here, cache not yet filled"
 	ExpireClaim  Point = "expire: found dead, not yet claimed"
 	ExpireSwap   Point = "expire: claimed, default not yet published"
+	RelayFill    Point = "relay: source answered, cache not yet offered it"
 	PushHandle   Point = "push: received, token not yet moved"
 )
 

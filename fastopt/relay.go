@@ -1,0 +1,235 @@
+package fastopt
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Relaying: one process of a namespace carries what the source holds into the
+// cache, whoever wrote it: plain SQL, or a writer that was killed between its
+// commit and its fill. It follows the source's history from a cursor that moves
+// only when the cache has answered, so that nothing is missed; and it offers
+// everything again when the cache may have lost it, and slowly all the time,
+// for what no history shows. A fill is only-if-newer, so all this is harmless
+// twice: two relays for a moment, or a page read again, change nothing.
+
+// RelayMode says whether a process stands for relay.
+type RelayMode uint8
+
+const (
+	// Auto: it does, if it has a Source that elects (tiers.Elector) and a Cache.
+	Auto RelayMode = iota
+	// Never: it does not. Another process must, for plain SQL to be seen.
+	Never
+)
+
+const (
+	relayPoll  = time.Second            // at most between two looks at the history
+	relayLast  = 500 * time.Millisecond // at most between attempts while a tier fails
+	relayLimit = time.Second            // for one page, or one chunk of fills, unless the tier's timeout is longer
+	relayStuck = 10 * time.Second       // of failure, after which another process may do better
+	sweepEvery = 30 * time.Second       // between two passes over everything …
+	sweepShare = 20                     // … or so many times as long as one took
+	resyncGap  = time.Second            // at least between two passes over everything
+	electAgain = 5 * time.Second        // after the source said that it is not usable
+)
+
+// A relay is what one manager does for all processes of its namespace while it
+// holds the right to.
+type relay struct {
+	m       *Manager
+	wanted  chan struct{} // cap 1: the cache may have lost anything
+	leading atomic.Bool
+
+	mu      sync.Mutex
+	refused map[string]tiers.Stamp // guarded by mu; records that the cache cannot hold, as they were logged
+}
+
+// run stands for relay until Close.
+func (r *relay) run(elector tiers.Elector) {
+	m := r.m
+	for said := false; m.ctx.Err() == nil; m.pause(electAgain) {
+		err := elector.Elect(m.ctx, m.cfg.Namespace, r.lead)
+		if m.ctx.Err() == nil && !said {
+			said = true
+			m.cfg.Logger.Error("fastopt: this process cannot stand for relay", "error", err)
+		}
+	}
+}
+
+// lead relays until ctx ends, or until it has failed for so long that another
+// process may do better.
+func (r *relay) lead(ctx context.Context) {
+	ctx, resign := context.WithCancel(ctx)
+	defer resign()
+	r.leading.Store(true)
+	r.m.cfg.Logger.Info("fastopt: this process is the relay", "namespace", r.m.cfg.Namespace)
+	defer func() {
+		r.leading.Store(false)
+		r.m.cfg.Logger.Info("fastopt: this process is the relay no longer", "namespace", r.m.cfg.Namespace)
+	}()
+	var work sync.WaitGroup
+	defer work.Wait()
+	wake := make(chan struct{}, 1)
+	work.Go(func() { r.listen(ctx, wake) })
+	work.Go(func() { r.sweep(ctx, &trouble{r: r, resign: resign, doing: "offering all rows"}) })
+	r.follow(ctx, wake, &trouble{r: r, resign: resign, doing: "following changes"})
+}
+
+// listen wakes the follower when the source announces something. It only saves
+// time: what changed is read from the history.
+func (r *relay) listen(ctx context.Context, wake chan<- struct{}) {
+	for ctx.Err() == nil {
+		r.m.cfg.Source.Watch(ctx, r.m.cfg.Namespace, func(e tiers.Event) {
+			if e.Kind != tiers.Alive {
+				ring(wake)
+			}
+		})
+		rest(ctx, relayPoll)
+	}
+}
+
+// follow carries each change into the cache.
+func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
+	var cursor tiers.Stamp // zero: of no history, so that the first look resets
+	for ctx.Err() == nil {
+		var err error
+		cursor, err = r.catchUp(ctx, cursor)
+		if err != nil {
+			rest(ctx, t.wait(ctx, err)) // whatever is announced meanwhile
+			continue
+		}
+		t.over()
+		timer := time.NewTimer(relayPoll - time.Duration(r.m.jitter()*float64(relayPoll/4)))
+		select {
+		case <-wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// catchUp offers what changed after cursor, and returns the cursor up to which
+// the cache has answered.
+func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, error) {
+	for {
+		bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
+		changes, err := r.m.cfg.Source.Changes(bound, r.m.cfg.Namespace, cursor)
+		cancel()
+		if err != nil {
+			return cursor, err
+		}
+		if changes.Reset {
+			// The pass begins after this head was read, and later changes are
+			// followed from there: together they miss nothing.
+			r.resync()
+		} else if err := r.offer(ctx, changes.Records); err != nil {
+			return cursor, err
+		}
+		cursor = changes.Head
+		if !changes.More {
+			return cursor, nil
+		}
+	}
+}
+
+// resync wants everything to be offered again, if this process is the relay.
+func (r *relay) resync() { ring(r.wanted) }
+
+// sweep offers everything to the cache: when it is wanted, and now and then.
+func (r *relay) sweep(ctx context.Context, t *trouble) {
+	timer := time.NewTimer(sweepEvery)
+	defer timer.Stop()
+	for {
+		wanted := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-r.wanted:
+			wanted = true
+		}
+		start := r.m.now()
+		for {
+			err := r.offerAll(ctx, nil)
+			if err == nil {
+				break
+			}
+			if rest(ctx, t.wait(ctx, err)); ctx.Err() != nil {
+				return
+			}
+			select {
+			case <-r.wanted: // the next attempt begins after that
+				wanted = true
+			default:
+			}
+		}
+		t.over()
+		if wanted {
+			r.m.stats.relayResyncs.Add(1)
+		}
+		took := time.Duration(r.m.now() - start)
+		rest(ctx, resyncGap)
+		timer.Reset(max(sweepEvery+time.Duration((r.m.jitter()-0.5)*float64(sweepEvery/5)), sweepShare*took))
+	}
+}
+
+// Trouble is how one part of the relay's work fares.
+type trouble struct {
+	r      *relay
+	resign func()
+	doing  string
+	fails  int
+	since  int64 // of the first failure, ns since Open
+}
+
+// wait notes a failure and returns how long to wait before the next attempt.
+func (t *trouble) wait(ctx context.Context, err error) time.Duration {
+	m := t.r.m
+	if ctx.Err() != nil {
+		return 0 // the end, and no failure
+	}
+	m.stats.relayErrors.Add(1)
+	if t.fails++; t.fails == 1 {
+		t.since = m.now()
+	}
+	if t.fails == downAfter {
+		m.cfg.Logger.Warn("fastopt: the relay fails: changes that others made may be seen late", "doing", t.doing, "error", err)
+	}
+	if m.now()-t.since > int64(relayStuck) {
+		t.resign()
+	}
+	most := min(firstRetry<<min(t.fails-1, 10), relayLast)
+	return most/2 + time.Duration(m.jitter()*float64(most/2))
+}
+
+// over notes a success.
+func (t *trouble) over() {
+	if t.fails >= downAfter {
+		t.r.m.cfg.Logger.Info("fastopt: the relay works again", "doing", t.doing)
+	}
+	t.fails = 0
+}
+
+// ring leaves a token in c, unless there is one.
+func ring(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// rest waits for d, or the end of ctx.
+func rest(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
