@@ -20,13 +20,17 @@ import (
 const patience = 5 * time.Second
 
 // TestSource checks a source. open is called once, with t, and may use its
-// Cleanup to close what it returns. The store may hold other namespaces.
+// Cleanup to close what it returns. The store may hold other namespaces. A
+// source that is a tiers.Elector is checked for that, too.
 func TestSource(t *testing.T, open func(t *testing.T) tiers.Source) {
 	source := open(t)
 	for _, c := range sourceChecks {
 		t.Run(c.name, func(t *testing.T) {
 			c.run(&sourceProbe{newProbe(t.Context(), t, patience), source})
 		})
+	}
+	if elector, ok := source.(tiers.Elector); ok {
+		testElector(t, elector)
 	}
 }
 
