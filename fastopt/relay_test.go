@@ -140,6 +140,30 @@ func TestAFillThatFailsIsTriedAgain(t *testing.T) {
 	})
 }
 
+// What piled up is carried in chunks and pages, all of it, without a pass over
+// everything.
+func TestWhatPiledUpIsCarried(t *testing.T) {
+	inRelayedWorld(t, func(t *testing.T, w *world) {
+		_, m := process(w, "foo", "")
+		time.Sleep(2 * time.Second)
+		w.cacheSetFails()
+		for i := range 2300 {
+			w.sql(fmt.Sprintf("n.%d", i), fmt.Sprint(i))
+		}
+		time.Sleep(2 * time.Second)
+		w.heal()
+		time.Sleep(time.Second)
+		for i := range 2300 {
+			if name := fmt.Sprintf("n.%d", i); w.cached(name) != fmt.Sprint(i) {
+				t.Fatalf("the cache holds %q of %s", w.cached(name), name)
+			}
+		}
+		if s := m.Stats(); s.RelayResyncs != 1 || s.RelayFills != 2300 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // A row that the cache cannot hold stops no other.
 func TestARowThatTheCacheCannotHoldStopsNoOther(t *testing.T) {
 	inRelayedWorld(t, func(t *testing.T, w *world) {

@@ -82,14 +82,16 @@ func (m *Manager) knows(name string) bool {
 	return err == nil
 }
 
+var errSilent = errors.New("the source said nothing for too long")
+
 // offerAll offers all rows and tombstones. It ends when the source is silent
 // for too long. Half of its time is left to others. look, if not nil, is shown
 // each record.
 func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 	limit := max(relayLimit, r.m.cfg.SourceTimeout)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	silent := time.AfterFunc(limit, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(limit, func() { cancel(errSilent) })
 	defer silent.Stop()
 	var chunk []tiers.Record
 	size := 0
@@ -103,7 +105,9 @@ func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 		return err
 	}
 	for rec, err := range r.m.cfg.Source.Scan(ctx, r.m.cfg.Namespace) {
-		if err != nil {
+		if err != nil && context.Cause(ctx) == errSilent {
+			return fmt.Errorf("%w: %w", errSilent, err)
+		} else if err != nil {
 			return err
 		}
 		if look != nil {
