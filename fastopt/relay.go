@@ -80,14 +80,17 @@ func (r *relay) lead(ctx context.Context) {
 	r.follow(ctx, wake, &trouble{r: r, resign: resign, doing: "following changes"})
 }
 
-// listen wakes the follower when the source announces something. It only saves
-// time: what changed is read from the history.
+// listen wakes the follower when the source announces something, and when it
+// begins to: what changed before that is announced to nobody. It only saves
+// time, for what changed is read from the history.
 func (r *relay) listen(ctx context.Context, wake chan<- struct{}) {
 	for ctx.Err() == nil {
+		deaf := true
 		r.m.cfg.Source.Watch(ctx, r.m.cfg.Namespace, func(e tiers.Event) {
-			if e.Kind != tiers.Alive {
+			if deaf || e.Kind != tiers.Alive {
 				ring(wake)
 			}
+			deaf = e.Kind == tiers.Lost
 		})
 		rest(ctx, relayPoll)
 	}

@@ -1,15 +1,14 @@
 package fastopt_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
-	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -98,6 +97,19 @@ func TestTheRelayNeedsNoAnnouncement(t *testing.T) {
 	})
 }
 
+// What changes between the first look at the history and the first announcement
+// waits for neither the next one nor the poll.
+func TestTheRelayLooksAgainOnceItHearsAnnouncements(t *testing.T) {
+	inRelayedWorld(t, func(t *testing.T, w *world) {
+		w.source.Inject(faults.Watch, faults.Fault{Delay: 300 * time.Millisecond})
+		foo, _ := process(w, "foo", "")
+		time.Sleep(100 * time.Millisecond)
+		w.sql("foo", `"v"`)
+		time.Sleep(250 * time.Millisecond)
+		want(t, foo.Inspect(), "v", fastopt.Fresh, fastopt.Cache)
+	})
+}
+
 // A process that has no source lives from the relay alone.
 func TestAProcessWithoutASourceLivesFromTheRelay(t *testing.T) {
 	inRelayedWorld(t, func(t *testing.T, w *world) {
@@ -152,7 +164,7 @@ func TestWhatPiledUpIsCarried(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		w.heal()
-		time.Sleep(time.Second)
+		time.Sleep(700 * time.Millisecond)
 		for i := range 2300 {
 			if name := fmt.Sprintf("n.%d", i); w.cached(name) != fmt.Sprint(i) {
 				t.Fatalf("the cache holds %q of %s", w.cached(name), name)
@@ -164,27 +176,42 @@ func TestWhatPiledUpIsCarried(t *testing.T) {
 	})
 }
 
-// A row that the cache cannot hold stops no other.
+// A choosy cache cannot hold one name.
+type choosy struct {
+	tiers.Cache
+	not string
+}
+
+func (c *choosy) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.FillResult {
+	rs := c.Cache.Fill(ctx, ns, fills)
+	for i, f := range fills {
+		if f.Name == c.not {
+			rs[i] = tiers.FillResult{Err: errors.New("it is too large")} // of no class: it is this record's
+		}
+	}
+	return rs
+}
+
+// A row that the cache cannot hold stops no other, and is told once per change.
 func TestARowThatTheCacheCannotHoldStopsNoOther(t *testing.T) {
 	inRelayedWorld(t, func(t *testing.T, w *world) {
-		foo, m := process(w, "foo", "")
-		time.Sleep(2 * time.Second)
-		hookOnce(t, point.RelayFill, m, "big", func() {
-			w.cache.Inject(faults.Fill, faults.Fault{Err: errors.New("too large")}) // of no class: it is the record's
-		})
+		cfg := w.config()
+		cfg.Cache = &choosy{w.cache, "big"}
+		var r fastopt.Registry
+		foo := fastopt.New(&r, "foo", "")
+		m := w.open(cfg, &r)
 		w.sql("big", `"x"`)
-		synctest.Wait()
-		time.Sleep(time.Millisecond)
-		w.cache.Heal()
 		w.sql("foo", `"v"`)
 		time.Sleep(time.Second)
 		want(t, foo.Inspect(), "v", fastopt.Fresh, fastopt.Cache)
-		if n := len(w.log.lines("cannot hold a row", "big")); n != 1 {
-			t.Errorf("%d lines", n)
+		time.Sleep(2 * time.Minute)
+		if s := m.Stats(); s.RelayErrors != 1 || !s.Relay || len(w.log.lines("cannot hold a row", "big")) != 1 {
+			t.Errorf("%d errors, %d lines", s.RelayErrors, len(w.log.lines("cannot hold a row")))
 		}
-		time.Sleep(time.Minute) // and the sweep tries again
-		if w.cached("big") != `"x"` {
-			t.Error("given up for ever")
+		w.sql("big", `"xx"`)
+		time.Sleep(time.Minute)
+		if n := len(w.log.lines("cannot hold a row", "big")); n != 2 {
+			t.Errorf("%d lines after another change", n)
 		}
 	})
 }
