@@ -72,6 +72,10 @@ func (r *relay) lead(ctx context.Context) {
 		r.leading.Store(false)
 		r.m.cfg.Logger.Info("fastopt: this process is the relay no longer", "namespace", r.m.cfg.Namespace)
 	}()
+	select {
+	case <-r.wanted: // from before: the first look wants a pass anyway
+	default:
+	}
 	var work sync.WaitGroup
 	defer work.Wait()
 	wake := make(chan struct{}, 1)
