@@ -40,7 +40,7 @@ type Source interface {
 
 	// Watch calls sink with an event for each change until ctx ends, whose
 	// error it then returns; it reconnects by itself, and returns early only
-	// with ErrSetup. sink is called from one goroutine at a time and must not
+	// with ErrSetup, or because the tier was closed. sink is called from one goroutine at a time and must not
 	// block. See Event for what is promised.
 	Watch(ctx context.Context, namespace string, sink func(Event)) error
 }

@@ -90,23 +90,26 @@ func (w *watch) session(ctx context.Context) error {
 	if err := w.catchUp(ctx, c); err != nil {
 		return err
 	}
+	due := time.Now().Add(heartbeat) // whatever others announce meanwhile
 	for {
 		var n *pgconn.Notification
-		err := within(ctx, heartbeat, func(ctx context.Context) (err error) {
+		err := within(ctx, max(time.Until(due), time.Millisecond), func(ctx context.Context) (err error) {
 			n, err = c.WaitForNotification(ctx)
 			return err
 		})
+		late := !time.Now().Before(due)
 		switch {
-		case err == nil && w.knows(n.Payload):
-			continue
-		case err == nil:
+		case err == nil && !w.knows(n.Payload):
 			err = w.catchUp(ctx, c)
-		case ctx.Err() == nil && pgconn.Timeout(err) && !c.IsClosed():
+		case err == nil && !late:
+			continue
+		case err == nil, ctx.Err() == nil && pgconn.Timeout(err) && !c.IsClosed():
 			err = w.beat(ctx, c)
 		}
 		if err != nil {
 			return err
 		}
+		due = time.Now().Add(heartbeat)
 	}
 }
 

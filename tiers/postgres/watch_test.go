@@ -188,6 +188,24 @@ func TestWatchSaysThatItIsAlive(t *testing.T) {
 	}
 }
 
+// The heartbeat does not wait for other namespaces to be silent.
+func TestWatchIsAliveBesideABusyNamespace(t *testing.T) {
+	s := open(t, migrated(t))
+	h := listen(t, s, "app")
+	busy, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for busy.Err() == nil {
+			s.Write(busy, "another", []tiers.Write{{Name: "x", Data: []byte("1")}})
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	from := h.len()
+	eventually(t, 10*time.Second, "five times alive", func() bool { return h.count(tiers.Alive, "", from) >= 5 })
+	stop()
+	wg.Wait()
+}
+
 func TestCloseEndsWatches(t *testing.T) {
 	s := open(t, migrated(t))
 	h := &hearer{}
