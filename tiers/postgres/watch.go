@@ -39,7 +39,7 @@ type watch struct {
 }
 
 // Watch listens on a connection of its own, which must not go through a
-// transaction pooler, and reconnects within 500 ms as long as ctx lasts. It
+// transaction pooler, and tries to reconnect at least once a second as long as ctx lasts. It
 // returns ctx's error, an error wrapping tiers.ErrSetup, or, after Close, one
 // wrapping tiers.ErrUnavailable.
 func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Event)) error {
