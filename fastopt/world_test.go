@@ -40,7 +40,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	})
 }
 
-// config is the ancestor's: TTL 10 s, grace 60 s.
+// config has the default times: TTL 10 s, grace 60 s.
 func (w *world) config() fastopt.Config {
 	return fastopt.Config{Source: w.source, Cache: w.cache, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 		Jitter: func() float64 { return 0.5 }}
@@ -70,7 +70,7 @@ func process[T any](w *world, name string, value T) (*fastopt.Option[T], *fastop
 	return o, w.open(w.config(), &r)
 }
 
-// The faults that the scenarios of the ancestor name.
+// The faults that the scenarios name.
 
 func (w *world) cacheGetFails() { w.cache.Inject(faults.Load, faults.Fault{Err: errDown}) }
 func (w *world) cacheSetFails() { w.cache.Inject(faults.Fill, faults.Fault{Err: errDown}) }
