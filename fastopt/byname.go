@@ -178,6 +178,11 @@ func (m *Manager) member(name string) (*family, string, error) {
 	if err := checkName(prefix); err != nil && !ok {
 		return nil, "", err
 	}
+	for _, f := range m.families {
+		if f.name == name {
+			return nil, "", because(ErrUnknownOption, "it is a family: its members are called %s/key", name)
+		}
+	}
 	return nil, "", unknown(name, func(yield func(string) bool) {
 		for have := range m.byName {
 			if !yield(have) {

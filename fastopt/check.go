@@ -5,6 +5,8 @@ import (
 	"fmt"
 )
 
+// Checks that users need most.
+
 // Between returns a Check that accepts lo ≤ v ≤ hi; it accepts no NaN. Untyped
 // constants infer int: elsewhere give one bound a type, as in Between(0.0, 1)
 // or Between(0, time.Second). It panics if lo > hi.

@@ -15,6 +15,9 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
+// A manager is where declarations meet tiers: Open checks both, starts the few
+// goroutines that keep every handle up to date, and Close ends them.
+
 // Config says where options come from. The zero value is valid: without tiers
 // every option reads its default.
 type Config struct {

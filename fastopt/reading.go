@@ -7,6 +7,8 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
+// What a caller is told of a value beside the value.
+
 // A Stamp orders the changes of all options of a namespace.
 type Stamp = tiers.Stamp
 

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// Declaring: everything that can be wrong with an option is found here, before
+// any I/O, and what is left is a handle that reads its default.
+
 // A Registry is a set of declared options. The zero value is ready. Declaring
 // does no I/O. A registry belongs to at most one open Manager; while it does,
 // nothing can be declared.

@@ -12,6 +12,9 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
+// What an operator is told: counters, readiness, and one log line per change of
+// state, never one per read.
+
 // Stats are counters since Open, and what holds now. Reads are not counted:
 // counting would be what they cost.
 type Stats struct {
