@@ -95,11 +95,17 @@ func (m *Manager) await(ctx context.Context, waiting []*waiter) {
 			return
 		}
 	}
+	for _, w := range waiting {
+		w.err = because(ErrUnavailable, "no tier gave an answer of within the TTL")
+	}
 }
 
 // wait waits for the landing of w's flight, unless err says that it is no use.
 func (w *waiter) wait(ctx context.Context, err error) {
-	if w.err = err; err != nil || w.landing == nil {
+	if err != nil {
+		w.err = err
+	}
+	if w.err != nil || w.landing == nil {
 		return
 	}
 	select {
