@@ -493,7 +493,11 @@ func TestAWaiterHearsOfAnAttemptThatJustFailed(t *testing.T) {
 		w.allFail()
 		w.cache.Cut()
 		time.Sleep(time.Second) // attempts go on by themselves
-		hookOnce(t, point.FlightJoin, m, "foo", func() { time.Sleep(time.Millisecond) })
+		t.Cleanup(point.Set(func(p point.Point, _ any, _ string) {
+			if p == point.FlightJoin { // always a moment after the attempt
+				time.Sleep(time.Millisecond)
+			}
+		}))
 		if err := m.Refresh(ctx); !errors.Is(err, fastopt.ErrUnavailable) {
 			t.Errorf("Refresh: %v", err)
 		}
