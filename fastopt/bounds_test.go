@@ -498,7 +498,7 @@ func TestAWaiterHearsOfAnAttemptThatJustFailed(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}))
-		if err := m.Refresh(ctx); !errors.Is(err, fastopt.ErrUnavailable) {
+		if err := m.Refresh(ctx); !errors.Is(err, errDown) {
 			t.Errorf("Refresh: %v", err)
 		}
 	})

@@ -3,7 +3,7 @@ package fastopt_test
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -28,7 +28,7 @@ type world struct {
 	log    *journal
 }
 
-var errDown = errors.Join(tiers.ErrUnavailable, errors.New("down"))
+var errDown = fmt.Errorf("%w: down", tiers.ErrUnavailable)
 
 // inWorld runs f in a bubble, which fails the test if a goroutine outlives it.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
