@@ -7,8 +7,8 @@ import (
 )
 
 // A Source is the truth. Its methods are safe for concurrent use and return
-// when ctx ends, at the latest; none retries by itself beyond one attempt on a
-// fresh connection for reads.
+// when ctx ends, at the latest; none retries by itself, but for once where surely
+// nothing was done: on a fresh connection, or after a step of the epoch.
 //
 // A source answers only as the primary of its own history: a standby, or a
 // database whose identity is not the recorded one, gives ErrUnavailable.

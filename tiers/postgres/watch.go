@@ -61,8 +61,8 @@ func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Ev
 			w.lost()
 			pause = retryFirst
 		}
-		if errors.Is(err, errHistory) && s.stepEpoch(bound) {
-			continue
+		if errors.Is(err, errHistory) {
+			s.stepEpoch(bound) // a zombie is not to be hammered: the pause follows all the same
 		}
 		if err := fault("watch", err); errors.Is(err, tiers.ErrSetup) {
 			return err
