@@ -179,7 +179,13 @@ func (l *loader) sourceSaid(q question, a *answer) []filling {
 		q.k.clean(q.dirty)
 		return nil
 	}
-	return []filling{{k: q.k, rec: a.rec, replace: q.replace, dirty: q.dirty}}
+	rec := a.rec
+	if q.doubt {
+		// A repair is to leave the newest stamp there: an older "absent" would
+		// let the late fill of a value deleted since come back (I9).
+		rec.NoRow = false
+	}
+	return []filling{{k: q.k, rec: rec, replace: q.replace, dirty: q.dirty}}
 }
 
 // liveOn lets the cache keep what it repeats of doubtful keys usable while the

@@ -484,3 +484,22 @@ func TestWatchTellsAnOverrideOnce(t *testing.T) {
 		}
 	})
 }
+
+// A waiter that finds that the attempt has just failed is told so.
+func TestAWaiterHearsOfAnAttemptThatJustFailed(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, m := process(w, "foo", "")
+		time.Sleep(time.Second)
+		w.allFail()
+		w.cache.Cut()
+		time.Sleep(time.Second) // attempts go on by themselves
+		t.Cleanup(point.Set(func(p point.Point, _ any, _ string) {
+			if p == point.FlightJoin { // always a moment after the attempt
+				time.Sleep(time.Millisecond)
+			}
+		}))
+		if err := m.Refresh(ctx); !errors.Is(err, errDown) {
+			t.Errorf("Refresh: %v", err)
+		}
+	})
+}

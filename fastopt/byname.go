@@ -56,7 +56,8 @@ func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading
 	return readings, nil
 }
 
-// Set writes v, which must be of the option's type, as Option.Set does.
+// Set writes v, which must be of the option's type, as Option.Set does. For an
+// unknown name (ErrUnknownOption, ErrInvalidName) nothing is sent.
 func (m *Manager) Set(ctx context.Context, name string, v any, opts ...WriteOption) (Receipt, error) {
 	return receipt("set", name, func() (Receipt, error) {
 		k, release, err := m.writeKeyOf(name)
@@ -81,8 +82,9 @@ func (m *Manager) Delete(ctx context.Context, name string, opts ...WriteOption) 
 }
 
 // IsSet asks the source (without one, the cache) whether the option has a value
-// of its own. A default does not count, nor does having been read. It waits for
-// at most SourceTimeout. ErrUnavailable: no answer.
+// of its own. A default does not count, nor does having been read; without any
+// tier nothing is set. It waits for at most SourceTimeout. ErrUnavailable: no
+// answer. ErrUnknownOption, ErrInvalidName, ErrClosed: nobody was asked.
 func (m *Manager) IsSet(ctx context.Context, name string) (bool, error) {
 	if m.byName[name] == nil {
 		if _, _, err := m.member(name); err != nil {
@@ -123,9 +125,10 @@ func (m *Manager) All() iter.Seq2[string, Reading[any]] {
 	}
 }
 
-// Refresh asks the tiers for every declared option now, and waits for the
-// answers, for ctx, or for the timeouts of both tiers. The first failure is its
-// error. Options that a test overrides are refreshed beneath.
+// Refresh asks the tiers for every declared option now, as a Load does: the
+// cache first, whose answer suffices. It waits for the answers, for ctx, or for
+// the timeouts of both tiers. The first failure is its error (ErrUnavailable,
+// ErrClosed). Options that a test overrides are refreshed beneath.
 func (m *Manager) Refresh(ctx context.Context) error {
 	if m.isClosed() {
 		return fmt.Errorf("fastopt: refresh: %w", ErrClosed)
@@ -174,6 +177,11 @@ func (m *Manager) member(name string) (*family, string, error) {
 	}
 	if err := checkName(prefix); err != nil && !ok {
 		return nil, "", err
+	}
+	for _, f := range m.families {
+		if f.name == name {
+			return nil, "", because(ErrUnknownOption, "it is a family: its members are called %s/key", name)
+		}
 	}
 	return nil, "", unknown(name, func(yield func(string) bool) {
 		for have := range m.byName {

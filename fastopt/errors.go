@@ -22,9 +22,10 @@ var (
 	// ErrReadOnly: the manager has no Source, so nothing can be written.
 	ErrReadOnly = errors.New("read-only")
 	// ErrConflict: the stamp a write was conditional on is no longer current.
+	// The calls of this version write unconditionally and do not give it.
 	ErrConflict = errors.New("conflict")
 	// ErrClosed: the manager is closed, or the option's registry was never opened.
-	ErrClosed = errors.New("not open")
+	ErrClosed = errors.New("manager not open")
 	// ErrOutcomeUnknown: the write was sent and not answered. It may have been
 	// applied or may still be; the option is read again from the source as soon as
 	// that answers.

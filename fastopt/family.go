@@ -25,13 +25,18 @@ type FamilySpec[T any] struct {
 	Doc     string
 	Check   func(T) error
 	// MaxEntries bounds the members in memory, whether set or known to be
-	// absent. 0: 100,000.
+	// absent. Those not read lately are evicted first; an evicted member reads
+	// the default until it is loaded again. Members that are being written or
+	// repaired are kept beyond the bound. 0: 100,000. Negative: ErrDeclaration.
 	MaxEntries int
 }
 
 const defaultMaxEntries = 100_000
 
-// A Family is the handle of a declared family.
+// A Family is the handle of a declared family. All methods may be called by any
+// number of goroutines at once. A key is not empty and valid UTF-8 without NUL;
+// with the prefix and the '/' it has at most 400 bytes. Else, ErrInvalidName.
+// Before Open, Get gives the default, and the others ErrClosed.
 type Family[T any] struct{ core *familyCore }
 
 // DeclareFamily declares a family. It panics if the declaration is wrong.
@@ -62,9 +67,10 @@ func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
 	return &Family[T]{core: f}, nil
 }
 
-// Get returns the value of a member: fresh, or stale while it is renewed in the
-// background, or the default, while it is loaded if it was never asked for. It
-// does not wait and does no I/O. An invalid key reads the default.
+// Get returns the member's value. A member that is not in memory reads the
+// default and is loaded in the background; an old one is renewed in the
+// background. It does not wait for that, and does no I/O. An invalid key reads
+// the default.
 func (f *Family[T]) Get(key string) T {
 	if s := f.core.state.Load(); s != nil {
 		return unbox[T](s.get(key))

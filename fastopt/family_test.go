@@ -57,6 +57,9 @@ func TestAFamilysMembers(t *testing.T) {
 		if set, err := m.IsSet(ctx, "tenant.limit/42"); !set || err != nil {
 			t.Errorf("IsSet %v %v", set, err)
 		}
+		if _, err := m.Get("tenant.limit"); !errors.Is(err, fastopt.ErrUnknownOption) || !contains(err, "tenant.limit/key") {
+			t.Errorf("the family itself: %v", err)
+		}
 		if n := m.Stats().FamilyKeys; n != 2 {
 			t.Errorf("%d keys in memory", n)
 		}

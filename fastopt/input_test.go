@@ -182,6 +182,11 @@ func TestBadValuesAreNotWritten(t *testing.T) {
 		if _, err := s.Set(ctx, strings.Repeat("x", 65535)); !errors.Is(err, fastopt.ErrTooLarge) || !contains(err, "65536") {
 			t.Errorf("too large: %v", err)
 		}
+		for _, by := range []fastopt.WriteOption{fastopt.By("\xff", ""), fastopt.By("", "a\x00"), fastopt.By(strings.Repeat("x", 1001), "")} {
+			if _, err := n.Set(ctx, 5, by); !errors.Is(err, fastopt.ErrInvalidValue) {
+				t.Errorf("signed badly: %v", err)
+			}
+		}
 		if n := w.source.Calls(faults.Write) + w.cache.Calls(faults.Fill); n != 1 { // the fill of Open
 			t.Errorf("%d writes and fills", n)
 		}
@@ -213,6 +218,7 @@ func TestDecodingIsStrictAtAnyDepth(t *testing.T) {
 			{"pointer", `null`, true}, {"pointer", `{"rate":null}`, false}, {"pointer", `{"RATE":3}`, true},
 			{"ints", strings.Repeat("[", 65) + strings.Repeat("]", 65), false},
 		} {
+			settle() // the fills of the round before must not come after the flush
 			w.sql(c.name, c.data)
 			w.store.Flush()
 			settle()

@@ -6,8 +6,11 @@ import (
 	"time"
 )
 
-// A core is the cold half of a handle: what Get never touches. It lives as
-// long as the handle; what lives as long as a manager is in a key.
+// Behind a handle stand two things: its core, which lives as long as it does,
+// and its key, which lives as long as a manager and knows when the value was
+// confirmed last, and when to ask again.
+
+// A core is the cold half of a handle: what Get never touches.
 type core struct {
 	*decl                     // immutable
 	cell  cell                // immutable

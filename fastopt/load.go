@@ -95,6 +95,9 @@ func (m *Manager) await(ctx context.Context, waiting []*waiter) {
 			return
 		}
 	}
+	for _, w := range waiting {
+		w.err = because(ErrUnavailable, "no tier gave an answer of within the TTL")
+	}
 }
 
 // wait waits for the landing of w's flight, unless err says that it is no use.
@@ -102,7 +105,7 @@ func (w *waiter) wait(ctx context.Context, err error) {
 	if err != nil {
 		w.err = err
 	}
-	if w.err != nil || w.landing == nil { // or join said that an attempt has just failed
+	if w.err != nil || w.landing == nil {
 		return
 	}
 	select {

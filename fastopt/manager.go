@@ -15,6 +15,9 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
+// A manager is where declarations meet tiers: Open checks both, starts the few
+// goroutines that keep every handle up to date, and Close ends them.
+
 // Config says where options come from. The zero value is valid: without tiers
 // every option reads its default.
 type Config struct {
@@ -32,6 +35,8 @@ type Config struct {
 	Relay RelayMode
 
 	// TTL and Grace are for options that name none. 0: DefaultTTL, DefaultGrace.
+	// Both are at most a year; every TTL, also a Spec's, must exceed CacheTimeout
+	// + SourceTimeout; Grace may be NoGrace or Forever.
 	TTL   time.Duration
 	Grace time.Duration
 
@@ -326,10 +331,11 @@ func (m *Manager) loadAll(ctx context.Context) error {
 	return nil
 }
 
-// Close ends all goroutines of the manager. It waits for writes under way, and
-// at most 5 s for tiers and decoders that do not return; that they did not is
-// its error. Handles keep the last value. Tiers are not closed: who opened them
-// does. Close may be called more than once.
+// Close ends all goroutines of the manager. It waits at most 5 s in all, for
+// writes under way, and for tiers and decoders that do not return; that they did
+// not is its error. Handles keep the last value, and their registries may be
+// opened again. Tiers are not closed: who opened them does. Close may be called
+// more than once.
 func (m *Manager) Close() error {
 	m.closing.Do(func() {
 		m.gate.Lock()

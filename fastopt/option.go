@@ -47,11 +47,13 @@ func (o *Option[T]) Load(ctx context.Context) Reading[T] {
 	return reading[T](o.core.load(ctx))
 }
 
-// Set writes v to the source, then offers it to the shared cache and publishes
-// it in this process. It returns when the source has committed and the cache
-// has answered or timed out. ErrInvalidValue, ErrTooLarge, ErrReadOnly,
-// ErrClosed: nothing was sent. ErrUnavailable: nothing was changed.
-// ErrOutcomeUnknown: it may have been applied or may still be.
+// Set writes v to the source, then publishes it in this process, and then
+// offers it to the shared cache. It returns when the source has committed and
+// the cache has answered: at most WriteTimeout + CacheTimeout later, 800 ms by
+// default; ctx shortens the first only. ErrInvalidValue, ErrTooLarge (more than
+// Config.MaxValue bytes encoded), ErrReadOnly, ErrClosed (also before Open):
+// nothing was sent. ErrUnavailable: nothing was changed. ErrOutcomeUnknown: it
+// may have been applied or may still be.
 func (o *Option[T]) Set(ctx context.Context, v T, opts ...WriteOption) (Receipt, error) {
 	return o.core.set(ctx, v, opts)
 }
@@ -65,7 +67,8 @@ func (o *Option[T]) Delete(ctx context.Context, opts ...WriteOption) (Receipt, e
 // Watch yields the current reading, then each newer one, until ctx ends or the
 // manager is closed. A slow loop body skips to the newest; the last change is
 // always delivered, and nobody is delayed. Changes of State alone, as from
-// Fresh to Stale, are not yielded, but those to and from the default are.
+// Fresh to Stale, are not yielded, but those to and from the default are, and
+// that the row became invalid or valid. Before Open it yields the default and waits.
 func (o *Option[T]) Watch(ctx context.Context) iter.Seq[Reading[T]] {
 	return func(yield func(Reading[T]) bool) {
 		for r := range o.core.watch(ctx) {

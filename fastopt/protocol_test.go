@@ -464,3 +464,27 @@ func (c *tracking) Watch(ctx context.Context, ns string, sink func(tiers.Event))
 		}
 	})
 }
+
+// I9: after a repair the cache holds a stamp that no late fill of what was
+// deleted since can beat.
+func TestARepairOfADeleteStopsALateFill(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		set(t, foo, "v1")
+		_, err := foo.Delete(ctx)
+		must(t, err)
+		settle()
+		w.cacheSetFails()
+		late := tiers.Record{Name: "foo", Kind: tiers.Value, Data: []byte(`"v2"`), Stamp: set(t, foo, "v2").Stamp}
+		_, err = foo.Delete(ctx)
+		must(t, err)
+		w.heal()
+		time.Sleep(2 * time.Second)
+		if n := m.Stats().Dirty; n != 0 {
+			t.Fatalf("%d dirty", n)
+		}
+		if r := w.store.Fill(ctx, "default", []tiers.Fill{{Record: late}})[0]; r.Stored {
+			t.Error("the cache took a value that is deleted")
+		}
+	})
+}

@@ -7,6 +7,8 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
+// What a caller is told of a value beside the value.
+
 // A Stamp orders the changes of all options of a namespace.
 type Stamp = tiers.Stamp
 
@@ -17,7 +19,7 @@ type Reading[T any] struct {
 	Origin Origin
 	Stamp  Stamp         // of Value's record, or of the answer that there is none; zero if nothing was read
 	Age    time.Duration // since the request of the answer that last confirmed it; 0 for Unloaded and overrides
-	Err    error         // why State is not Fresh, if a failure is the reason
+	Err    error         // what failed: why State is not Fresh, or what the call that gave this could not do
 }
 
 // State tells how far a value can be trusted.

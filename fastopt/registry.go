@@ -9,8 +9,12 @@ import (
 	"time"
 )
 
+// Declaring: everything that can be wrong with an option is found here, before
+// any I/O, and what is left is a handle that reads its default.
+
 // A Registry is a set of declared options. The zero value is ready. Declaring
-// does no I/O. A registry belongs to at most one open Manager.
+// does no I/O. A registry belongs to at most one open Manager; while it does,
+// nothing can be declared.
 type Registry struct {
 	mu       sync.Mutex
 	declared map[string]bool // guarded by mu: options and prefixes of families
@@ -28,12 +32,14 @@ const (
 	Forever time.Duration = math.MaxInt64
 )
 
-// Limits of the times of an option.
+// Times of options where neither Spec nor Config names any.
 const (
 	DefaultTTL   = 10 * time.Second
 	DefaultGrace = 60 * time.Second
-	maxTime      = 365 * 24 * time.Hour
 )
+
+// maxTime is the longest TTL or grace.
+const maxTime = 365 * 24 * time.Hour
 
 // A Spec declares an option. Name is required.
 type Spec[T any] struct {
@@ -50,9 +56,10 @@ type Spec[T any] struct {
 	Grace time.Duration
 	// Doc says what the option does, for people.
 	Doc string
-	// Check refuses values, on Set and when they are read from a tier. It runs once per
-	// change, possibly by several goroutines at once. Its error becomes
-	// visible: it should tell the limit and not repeat the value.
+	// Check refuses values: on Set, on the caller's goroutine, and when they are
+	// read from a tier, on one of its own; never when they are read from memory.
+	// Several goroutines may call it at once. Its error becomes visible: it
+	// should tell the limit and not repeat the value.
 	Check func(T) error
 }
 

@@ -260,7 +260,7 @@ func TestS29AnotherProcessSeesAWriteWhoseFillFailed(t *testing.T) {
 	})
 }
 
-// The table of ages: TTL 10 s, grace 10 s, as the ancestor meant it.
+// The table of ages: TTL 10 s, grace 10 s.
 func TestTTLAndGraceAreHalfOpenIntervals(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var r fastopt.Registry

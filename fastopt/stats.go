@@ -12,6 +12,9 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
+// What an operator is told: counters, readiness, and one log line per change of
+// state, never one per read.
+
 // Stats are counters since Open, and what holds now. Reads are not counted:
 // counting would be what they cost.
 type Stats struct {
@@ -25,7 +28,7 @@ type Stats struct {
 	SourceLoads  uint64 // requests to the source, of any number of names
 
 	Fills         uint64 // records that the cache stored for this process
-	FillsFailed   uint64 // records that it did not answer for
+	FillsFailed   uint64 // records that it refused or did not answer for
 	Repaired      uint64 // keys whose failed fill or unknown write was repaired
 	RepairDropped uint64 // keys given up because too many were under repair
 	Dirty         int    // keys under repair now
@@ -47,8 +50,8 @@ type Stats struct {
 	Rejected  uint64 // changes to a value that does not decode, pass Check or fit MaxValue
 
 	Expiries     uint64        // falls to a default because no tier answered
-	ExpirerLag   time.Duration // how late the last of them was
-	ExpirerWorst time.Duration // how late the latest of them was
+	ExpirerLag   time.Duration // how late the most recent of them was published
+	ExpirerWorst time.Duration // the greatest such lag since Open
 }
 
 // counters are the running part of Stats.

@@ -3,7 +3,7 @@ package fastopt_test
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -29,7 +29,7 @@ type world struct {
 	relay  fastopt.RelayMode // of managers opened from now on: Never, so that what tests look at comes by one way
 }
 
-var errDown = errors.Join(tiers.ErrUnavailable, errors.New("down"))
+var errDown = fmt.Errorf("%w: down", tiers.ErrUnavailable)
 
 // inWorld runs f in a bubble, which fails the test if a goroutine outlives it.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
@@ -41,7 +41,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	})
 }
 
-// config is the ancestor's: TTL 10 s, grace 60 s.
+// config has the default times: TTL 10 s, grace 60 s.
 func (w *world) config() fastopt.Config {
 	return fastopt.Config{Source: w.source, Cache: w.cache, Relay: w.relay, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 		Jitter: func() float64 { return 0.5 }}
@@ -71,7 +71,7 @@ func process[T any](w *world, name string, value T) (*fastopt.Option[T], *fastop
 	return o, w.open(w.config(), &r)
 }
 
-// The faults that the scenarios of the ancestor name.
+// The faults that the scenarios name.
 
 func (w *world) cacheGetFails() { w.cache.Inject(faults.Load, faults.Fault{Err: errDown}) }
 func (w *world) cacheSetFails() { w.cache.Inject(faults.Fill, faults.Fault{Err: errDown}) }

@@ -2,7 +2,9 @@ package fastopt
 
 import (
 	"context"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
@@ -15,9 +17,25 @@ import (
 // A WriteOption says more about a write. Of several the last counts.
 type WriteOption struct{ actor, reason string }
 
-// By records who writes and why, in the history of the option. Neither may hold
-// a secret.
+// By records who writes and why, in the history of the option. Both are valid
+// UTF-8 without NUL, at most 1,000 bytes, and may be empty; else the write is
+// ErrInvalidValue. Neither may hold a secret.
 func By(actor, reason string) WriteOption { return WriteOption{actor, reason} }
+
+// maxSigned is the longest actor or reason, in bytes.
+const maxSigned = 1000
+
+func (o WriteOption) check() error {
+	for what, text := range map[string]string{"actor": o.actor, "reason": o.reason} {
+		switch {
+		case len(text) > maxSigned:
+			return because(ErrInvalidValue, "the %s has %d bytes, the limit is %d", what, len(text), maxSigned)
+		case !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0:
+			return because(ErrInvalidValue, "the %s is not valid UTF-8 without NUL", what)
+		}
+	}
+	return nil
+}
 
 func (c *core) set(ctx context.Context, v any, opts []WriteOption) (Receipt, error) {
 	return receipt("set", c.name, func() (Receipt, error) {
@@ -82,6 +100,9 @@ func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteO
 		return Receipt{}, unavailable("source", err) // never sent
 	}
 	for _, o := range opts {
+		if err := o.check(); err != nil {
+			return Receipt{}, err
+		}
 		w.Actor, w.Reason = o.actor, o.reason
 	}
 	wctx, cancel := context.WithTimeout(ctx, m.cfg.WriteTimeout)

@@ -24,7 +24,8 @@ var (
 	ErrConflict = errors.New("stamp is not current")
 
 	// ErrForeign: an entry of the cache was written by a newer version of the
-	// library. It is read from the source, and must not be overwritten.
+	// library. It is read from the source, and not overwritten by what was read
+	// there; a newer write still replaces it, as it does any entry.
 	ErrForeign = errors.New("entry of a newer version")
 )
 

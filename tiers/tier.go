@@ -7,8 +7,8 @@ import (
 )
 
 // A Source is the truth. Its methods are safe for concurrent use and return
-// when ctx ends, at the latest; none retries by itself beyond one attempt on a
-// fresh connection for reads.
+// when ctx ends, at the latest; none retries by itself, but for once where surely
+// nothing was done: on a fresh connection, or after a step of the epoch.
 //
 // A source answers only as the primary of its own history: a standby, or a
 // database whose identity is not the recorded one, gives ErrUnavailable.
@@ -40,7 +40,7 @@ type Source interface {
 
 	// Watch calls sink with an event for each change until ctx ends, whose
 	// error it then returns; it reconnects by itself, and returns early only
-	// with ErrSetup. sink is called from one goroutine at a time and must not
+	// with ErrSetup, or because the tier was closed. sink is called from one goroutine at a time and must not
 	// block. See Event for what is promised.
 	Watch(ctx context.Context, namespace string, sink func(Event)) error
 }

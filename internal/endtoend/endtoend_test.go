@@ -50,7 +50,7 @@ func TestAChangeReachesTheOtherProcess(t *testing.T) {
 		if s := p.Stats(); s.Conflicts != 0 || s.CacheCorrupt != 0 || s.Rejected != 0 {
 			t.Errorf("%+v", s)
 		}
-		must(t, p.Ready())
+		within(t, 5*time.Second, "both tiers answer", func() bool { return p.Ready() == nil })
 	}
 }
 

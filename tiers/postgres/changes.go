@@ -28,7 +28,7 @@ SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0)
   FROM h
   LEFT JOIN fastopt.namespaces n ON n.namespace = $1
   LEFT JOIN LATERAL (
-       SELECT name, revision, octet_length(value::text) AS size, CASE WHEN octet_length(value::text) <= $5 THEN value::text END AS value
+       SELECT name, revision, size, CASE WHEN size <= $5 THEN value::text END AS value
          FROM fastopt.options WHERE namespace = $1 AND revision > $2 AND h.epoch = $3 AND $2 >= n.compacted
        UNION ALL
        SELECT name, revision, NULL, NULL
@@ -102,7 +102,7 @@ const scanSQL = withHere + `
 SELECT ` + historyColumns + `, c.name, c.revision, c.size, c.value
   FROM h
   LEFT JOIN LATERAL (
-       SELECT name, revision, octet_length(value::text) AS size, CASE WHEN octet_length(value::text) <= $4 THEN value::text END AS value
+       SELECT name, revision, size, CASE WHEN size <= $4 THEN value::text END AS value
          FROM fastopt.options WHERE namespace = $1 AND name > $2
        UNION ALL
        SELECT name, revision, NULL, NULL FROM fastopt.tombstones WHERE namespace = $1 AND name > $2

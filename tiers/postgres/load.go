@@ -15,8 +15,8 @@ import (
 // "no row" is Absent as of that revision.
 
 const loadSQL = withHere + `
-SELECT ` + historyColumns + `, coalesce(n.revision, 0), o.name, o.revision, octet_length(o.value::text),
-       CASE WHEN octet_length(o.value::text) <= $3 THEN o.value::text END
+SELECT ` + historyColumns + `, coalesce(n.revision, 0), o.name, o.revision, o.size,
+       CASE WHEN o.size <= $3 THEN o.value::text END
   FROM h
   LEFT JOIN fastopt.namespaces n ON n.namespace = $1
   LEFT JOIN fastopt.options o ON o.namespace = $1 AND o.name = ANY($2::text[])`

@@ -25,6 +25,7 @@ CREATE TABLE fastopt.options (
     namespace  text COLLATE "C" NOT NULL CHECK (octet_length(namespace) BETWEEN 1 AND 400),
     name       text COLLATE "C" NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 400),
     value      json NOT NULL, -- json keeps the text as it was written; jsonb would not
+    size       int NOT NULL,  -- bytes of value, so that a huge one is told without being read
     revision   bigint NOT NULL,
     updated_at timestamptz NOT NULL,
     updated_by text,
@@ -134,6 +135,7 @@ BEGIN
     ELSIF NOT signed AND NEW.updated_by IS NULL THEN
         NEW.updated_by := session_user;
     END IF;
+    NEW.size := octet_length(NEW.value::text);
     NEW.revision := fastopt.step(NEW.namespace);
     NEW.updated_at := now();
     RETURN NEW;
@@ -179,6 +181,11 @@ BEGIN
     PERFORM pg_notify('fastopt', NEW.namespace || ' ' || NEW.revision);
     RETURN NULL;
 END $$;
+
+-- Firing a trigger needs no right to its function, but making one does: nobody
+-- may hang these on a table of his own and forge deletes with their owner's rights.
+REVOKE EXECUTE ON FUNCTION fastopt.lock_writers(), fastopt.stamp(), fastopt.born(), fastopt.tomb(),
+    fastopt.truncated(), fastopt.notify() FROM PUBLIC;
 
 CREATE TRIGGER a_lock BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON fastopt.options
     FOR EACH STATEMENT EXECUTE FUNCTION fastopt.lock_writers();

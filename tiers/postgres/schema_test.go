@@ -369,6 +369,15 @@ func TestLeastPrivilege(t *testing.T) {
 	for _, err := range r.Scan(t.Context(), "app") {
 		must(t, err)
 	}
+	// Nor can it borrow the rights of the functions behind the triggers.
+	forger := psql(t, as(t, url, reader, "secret-1"))
+	exec(t, forger, `CREATE TEMP TABLE forged (namespace text, name text)`)
+	for _, f := range []string{"tomb", "born", "stamp", "notify", "lock_writers"} {
+		_, err := forger.Exec(t.Context(), `CREATE TRIGGER f AFTER DELETE ON forged FOR EACH ROW EXECUTE FUNCTION fastopt.`+f+`()`)
+		if err == nil || !strings.Contains(err.Error(), "42501") {
+			t.Errorf("a reader made a trigger of %s: %v", f, err)
+		}
+	}
 	_, err := r.Write(t.Context(), "app", []tiers.Write{{Name: "b", Data: []byte("3")}})
 	if tiers.OutcomeOf(err) != tiers.NotApplied || !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), "grant") {
 		t.Errorf("the reader writes: %v", err)

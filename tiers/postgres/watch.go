@@ -39,7 +39,7 @@ type watch struct {
 }
 
 // Watch listens on a connection of its own, which must not go through a
-// transaction pooler, and reconnects within 500 ms as long as ctx lasts. It
+// transaction pooler, and tries to reconnect at least once a second as long as ctx lasts. It
 // returns ctx's error, an error wrapping tiers.ErrSetup, or, after Close, one
 // wrapping tiers.ErrUnavailable.
 func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Event)) error {
@@ -61,8 +61,8 @@ func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Ev
 			w.lost()
 			pause = retryFirst
 		}
-		if errors.Is(err, errHistory) && s.stepEpoch(bound) {
-			continue
+		if errors.Is(err, errHistory) {
+			s.stepEpoch(bound) // a zombie is not to be hammered: the pause follows all the same
 		}
 		if err := fault("watch", err); errors.Is(err, tiers.ErrSetup) {
 			return err
@@ -90,23 +90,26 @@ func (w *watch) session(ctx context.Context) error {
 	if err := w.catchUp(ctx, c); err != nil {
 		return err
 	}
+	due := time.Now().Add(heartbeat) // whatever others announce meanwhile
 	for {
 		var n *pgconn.Notification
-		err := within(ctx, heartbeat, func(ctx context.Context) (err error) {
+		err := within(ctx, max(time.Until(due), time.Millisecond), func(ctx context.Context) (err error) {
 			n, err = c.WaitForNotification(ctx)
 			return err
 		})
+		late := !time.Now().Before(due)
 		switch {
-		case err == nil && w.knows(n.Payload):
-			continue
-		case err == nil:
+		case err == nil && !w.knows(n.Payload):
 			err = w.catchUp(ctx, c)
-		case ctx.Err() == nil && pgconn.Timeout(err) && !c.IsClosed():
+		case err == nil && !late:
+			continue
+		case err == nil, ctx.Err() == nil && pgconn.Timeout(err) && !c.IsClosed():
 			err = w.beat(ctx, c)
 		}
 		if err != nil {
 			return err
 		}
+		due = time.Now().Add(heartbeat)
 	}
 }
 

@@ -3,8 +3,10 @@ package postgres
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +187,42 @@ func TestWatchSaysThatItIsAlive(t *testing.T) {
 		if !h.events[i].Since.Before(h.times[i]) || h.events[i].Since.Before(h.events[i-1].Since) {
 			t.Errorf("alive since %v, after %v", h.events[i].Since, h.events[i-1].Since)
 		}
+	}
+}
+
+// The heartbeat does not wait for other namespaces to be silent.
+func TestWatchIsAliveBesideABusyNamespace(t *testing.T) {
+	s := open(t, migrated(t))
+	h := listen(t, s, "app")
+	busy, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for busy.Err() == nil {
+			s.Write(busy, "another", []tiers.Write{{Name: "x", Data: []byte("1")}})
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	from := h.len()
+	eventually(t, 10*time.Second, "five times alive", func() bool { return h.count(tiers.Alive, "", from) >= 5 })
+	stop()
+	wg.Wait()
+}
+
+// A server whose epoch is too low, for good, is not dialled without pause.
+func TestWatchDoesNotHammerAZombie(t *testing.T) {
+	s := open(t, migrated(t))
+	var dials atomic.Int64
+	dial := s.conf.DialFunc
+	s.conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return dial(ctx, network, addr)
+	}
+	s.seen.h.epoch = 9
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	s.Watch(ctx, "app", func(tiers.Event) {})
+	if n := dials.Load(); n < 2 || n > 30 {
+		t.Errorf("%d dials in a second", n)
 	}
 }
 

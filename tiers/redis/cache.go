@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -14,7 +15,7 @@ import (
 )
 
 // A Cache is a [tiers.Cache] in one Redis server. Its methods are safe for
-// concurrent use. A call returns when its context ends, and within a second
+// concurrent use. A call returns when its context ends, and within two seconds
 // without one. It retries nothing: an error that is [tiers.ErrUnavailable] may
 // pass, one that is [tiers.ErrSetup] asks for somebody to act.
 type Cache struct {
@@ -26,6 +27,7 @@ type Cache struct {
 	stop    context.CancelFunc
 	stopped <-chan struct{} // closed by stop
 	done    chan struct{}   // closed when the owner has returned
+	closing sync.Once
 }
 
 var _ tiers.Cache = (*Cache)(nil)
@@ -50,18 +52,20 @@ func Open(conf Config) (*Cache, error) {
 }
 
 // Close ends the connection and all calls and watches, and waits for what runs
-// in the background: no longer than a heartbeat may, half a second. Later calls
-// fail. Closing twice does nothing.
+// in the background: no longer than a dial or a heartbeat may, a second. Later
+// calls fail. Closing twice does nothing.
 func (c *Cache) Close() {
-	c.stop()
-	<-c.done
-	// No call can begin any more, and those that run have lost their connection.
-	for range maxCalls {
-		c.slots <- struct{}{}
-	}
-	for range maxCalls {
-		<-c.slots
-	}
+	c.closing.Do(func() {
+		c.stop()
+		<-c.done
+		// No call can begin any more, and those that run have lost their connection.
+		for range maxCalls {
+			c.slots <- struct{}{}
+		}
+		for range maxCalls {
+			<-c.slots
+		}
+	})
 }
 
 const (

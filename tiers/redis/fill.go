@@ -33,7 +33,8 @@ local held = redis.pcall('GETRANGE', KEYS[1], 0, 30)
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
   return held
 end
-if type(held) == 'string' and #held == 31 and string.find(held, '^[VT]%d+$') then
+if type(held) == 'string' and #held == 31 and string.find(held, '^[VT]%d+$')
+   and string.sub(held, 2, 11) <= '4294967295' and string.sub(held, 12, 31) <= '18446744073709551615' then
   local asnew = string.sub(held, 2) >= string.sub(ARGV[1], 2, 31)
   if ARGV[3] == '1' and string.sub(held, 1, 11) == string.sub(ARGV[1], 1, 11) then
     asnew = true

@@ -81,6 +81,18 @@ func TestFillReplacesExactlyTheBytesNamed(t *testing.T) {
 	}
 }
 
+// A header that is no stamp counts as empty: digits alone do not make one.
+func TestFillReplacesAHeaderThatIsNoStamp(t *testing.T) {
+	r := private(t)
+	c, op := open(t, r.URL()), operate(t, r.Addr())
+	for _, header := range []string{"V9999999999" + "00000000000000000001", "V0000000001" + "99999999999999999999"} {
+		op.do("SET", keyOf("x"), header+"11-00000000")
+		if !fill(t, c, tiers.Fill{Record: value("x", 1, 1, `1`)}) {
+			t.Errorf("refused for %s", header)
+		}
+	}
+}
+
 func TestFillSetsAndDropsTheExpiry(t *testing.T) {
 	r := private(t)
 	c, op := open(t, r.URL()), operate(t, r.Addr())

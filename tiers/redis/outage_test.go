@@ -177,6 +177,21 @@ func TestASilentServerIsUnavailable(t *testing.T) {
 	}
 }
 
+func TestCloseByManyAtOnce(t *testing.T) {
+	r := private(t)
+	for range 20 {
+		c, err := Open(Config{URL: r.URL()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(c.Close)
+		}
+		wg.Wait()
+	}
+}
+
 func TestCloseEndsEverything(t *testing.T) {
 	r := private(t)
 	for _, state := range []string{"idle", "frozen", "dead"} {

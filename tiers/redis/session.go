@@ -19,7 +19,7 @@ import (
 
 type session struct {
 	client rueidis.Client // immutable once dialed
-	conn   net.Conn       // immutable once dialed
+	conn   *ear           // immutable once dialed
 
 	answered atomic.Pointer[time.Time] // when the last answered heartbeat was sent; set before the session is known to others
 	nudged   chan struct{}             // cap 1: a heartbeat is wanted now
@@ -38,8 +38,8 @@ func dial(ctx context.Context, opt rueidis.ClientOption, h *hub) (*session, erro
 		if err != nil {
 			return nil, err
 		}
-		s.conn = conn
-		return conn, nil
+		s.conn = newEar(conn)
+		return s.conn, nil
 	}
 	opt.OnInvalidations = func(keys []rueidis.RedisMessage) { h.pushed(s, keys) }
 	client, err := rueidis.NewClient(opt)
@@ -65,17 +65,21 @@ func connect(ctx context.Context, addr string, d *net.Dialer, conf *tls.Config) 
 // it reads would succeed and no push would ever come.
 func (s *session) prove() error {
 	sent := time.Now()
-	err := s.within(silence, func() error {
-		b := s.client.B()
-		for _, r := range s.client.DoMulti(context.Background(), b.ClientCaching().Yes().Build(), b.Ping().Build()) {
-			if err := r.Error(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := s.within(silence, s.ping)
 	s.answered.Store(&sent)
 	return err
+}
+
+// ping is one heartbeat. Rights may be taken away while the connection lives,
+// so each asks for the one to track, too.
+func (s *session) ping() error {
+	b := s.client.B()
+	for _, r := range s.client.DoMulti(context.Background(), b.ClientCaching().Yes().Build(), b.Ping().Build()) {
+		if err := r.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // beat sends heartbeats until one fails or ctx ends, and says why. Pushes stand before
@@ -92,10 +96,7 @@ func (s *session) beat(ctx context.Context, every time.Duration, h *hub) error {
 			return ctx.Err()
 		}
 		sent := time.Now()
-		err := s.within(silence, func() error {
-			return s.client.Do(context.Background(), s.client.B().Ping().Build()).Error()
-		})
-		if err != nil {
+		if err := s.within(silence, s.ping); err != nil {
 			return err
 		}
 		s.answered.Store(&sent)
@@ -109,14 +110,45 @@ func (s *session) beat(ctx context.Context, every time.Duration, h *hub) error {
 // place in the ring, a cut connection is.
 func (s *session) within(limit time.Duration, ask func() error) error {
 	var cut atomic.Bool
-	guard := time.AfterFunc(limit, func() { cut.Store(true); s.conn.Close() })
-	defer guard.Stop()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for wait := limit; wait > 0; wait = limit - s.conn.silent() {
+			select {
+			case <-stop:
+				return
+			case <-time.After(wait):
+			}
+		} // a long answer that is still arriving is no silence
+		cut.Store(true)
+		s.conn.Close()
+	}()
 	err := ask()
 	if err != nil && cut.Load() {
 		return fmt.Errorf("no answer to a heartbeat in %v", limit)
 	}
 	return err
 }
+
+// An ear is a connection that knows when it last heard something.
+type ear struct {
+	net.Conn
+	began time.Time    // immutable
+	last  atomic.Int64 // ns since began
+}
+
+func newEar(conn net.Conn) *ear { return &ear{Conn: conn, began: time.Now()} }
+
+func (e *ear) Read(p []byte) (int, error) {
+	n, err := e.Conn.Read(p)
+	if n > 0 {
+		e.last.Store(int64(time.Since(e.began)))
+	}
+	return n, err
+}
+
+// silent is how long nothing was heard.
+func (e *ear) silent() time.Duration { return time.Since(e.began) - time.Duration(e.last.Load()) }
 
 // nudge asks for a heartbeat now.
 func (s *session) nudge() {

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -72,10 +73,29 @@ func TestASessionNeverDialsAgain(t *testing.T) {
 	}
 }
 
+// A long answer that is still arriving is no silence.
+func TestAnAnswerThatArrivesSlowlyIsNotCut(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	s := &session{conn: newEar(near)}
+	go func() {
+		for range 10 {
+			time.Sleep(20 * time.Millisecond)
+			far.Write([]byte("x"))
+		}
+	}()
+	if err := s.within(100*time.Millisecond, func() error {
+		_, err := io.ReadFull(s.conn, make([]byte, 10))
+		return err
+	}); err != nil {
+		t.Errorf("cut after silences of 20 ms: %v", err)
+	}
+}
+
 func TestAHeartbeatWithoutAnAnswerCutsTheConnection(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
-	s := &session{conn: near}
+	s := &session{conn: newEar(near)}
 	err := s.within(time.Millisecond, func() error {
 		_, err := near.Read(make([]byte, 1))
 		return err
