@@ -32,6 +32,13 @@
 // shortens what is known. Nor does a row that does not decode or does not pass
 // Check: the last good value stays, with the cause in Reading.Err.
 //
+// # Changes by others
+//
+// One process of each namespace, elected among those that have a source and a
+// cache, is the relay: what is written past the library, and what a writer left
+// that died before it told the cache, gets into the cache through it, and so to
+// everyone. [Manager.Sync] makes one pass by hand.
+//
 // # Types
 //
 // bool, all integers and floats, string, time.Duration, slices, arrays, maps with

@@ -32,6 +32,7 @@ type Config struct {
 
 	// Relay says whether this process may be the one that carries changes made
 	// past the library (plain SQL), or left by a killed writer, into the cache.
+	// A process that stands for it holds a connection of the source.
 	Relay RelayMode
 
 	// TTL and Grace are for options that name none. 0: DefaultTTL, DefaultGrace.

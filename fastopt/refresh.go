@@ -96,7 +96,8 @@ func (r *refresher) probe() {
 		defer r.probing.Store(false)
 		ctx, cancel := context.WithTimeout(r.m.ctx, r.m.cfg.SourceTimeout)
 		defer cancel()
-		// A Load, for it is loads that matter: a locked table has an identity.
+		// A Load, of whatever name, for it is loads that matter: a locked table
+		// does not keep a source from telling its identity.
 		r.m.source.observe(worst(r.m.cfg.Source.Load(ctx, r.m.cfg.Namespace, []string{r.m.cfg.Namespace})))
 	})
 }

@@ -10,6 +10,7 @@
 //	write.go    one batch, one transaction, and what became of it
 //	changes.go  what changed since, and everything
 //	watch.go    LISTEN, with catch-up and heartbeat
+//	elect.go    who leads, by an advisory lock
 //	pool.go     few connections, one dial at a time to a server that fails
 //	conn.go     connections that never outstay a context
 //	history.go  whose history an answer belongs to
@@ -47,7 +48,7 @@ const (
 )
 
 // A Source is a tiers.Source over one database. It holds up to 4 connections,
-// none while idle for 30 s, and one more for each running Watch. Its methods
+// none while idle for 30 s, and one more for each running Watch and Elect. Its methods
 // return at the end of their context, also if the server is frozen.
 type Source struct {
 	conf *pgx.ConnConfig // immutable
