@@ -158,11 +158,12 @@ func TestAnIdleFleetDoesLittle(t *testing.T) {
 	const d = 5 * time.Second
 	time.Sleep(d) // it is what is measured
 	must(t, w.query(commits, &after))
-	// The relay: about 3 heartbeats of its watch, 3 of its session, 1 look a second; each other process: 4 questions.
-	if perSecond := float64(after-before) / d.Seconds(); perSecond > 20 {
-		t.Errorf("%.1f transactions a second for an idle fleet of three", perSecond)
-	} else {
-		t.Logf("%.1f transactions a second for an idle fleet of three", perSecond)
+	// Of the relay: three heartbeats of its watch, and a look at the history. The
+	// questions of an election (4 a second of a candidate, 2.5 of the relay) read
+	// no table, and are not counted there.
+	perSecond := float64(after-before) / d.Seconds()
+	if t.Logf("%.1f transactions a second for an idle fleet of three", perSecond); perSecond > 12 {
+		t.Error("that is too much")
 	}
 }
 
