@@ -259,6 +259,29 @@ func TestAnOutageIsNeitherLoudNorExpensive(t *testing.T) {
 	})
 }
 
+// A source that failed once, and that nobody needs to ask since, is not said to
+// be down for ever.
+func TestReadyForgetsAnOutageThatIsOver(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		w.cacheGetFails()
+		w.sourceFails()
+		m.Refresh(ctx)
+		if err := m.Ready(); !contains(err, "source") {
+			t.Fatalf("%v", err)
+		}
+		w.heal()
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "", fastopt.Fresh, fastopt.Default)
+		must(t, m.Ready())
+		calls := w.source.Calls(faults.Load)
+		time.Sleep(time.Minute)
+		if n := w.source.Calls(faults.Load) - calls; n != 0 {
+			t.Errorf("%d questions to a source that answers", n)
+		}
+	})
+}
+
 // Everything at once, in real time, for the race detector; no goroutine is left.
 func TestEverythingAtOnce(t *testing.T) {
 	before := runtime.NumGoroutine()

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -39,9 +41,13 @@ func TestPlainSQLReachesEveryProcess(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start(), w.start()
 	relay(t, 2*time.Second, a, b)
+	operator, err := pgx.Connect(ctx, w.pg.URL())
+	must(t, err)
+	defer operator.Close(ctx)
 	var took []time.Duration
 	for i := range 30 {
-		w.sql(fmt.Sprintf(upsert, i))
+		_, err := operator.Exec(ctx, fmt.Sprintf(upsert, i))
+		must(t, err)
 		committed := time.Now()
 		a.sees(t, time.Second, i)
 		b.sees(t, time.Second, i)
