@@ -112,7 +112,7 @@ func TestARedisRestartedEmptyIsFilledAgain(t *testing.T) {
 func TestAnotherProcessTakesOverFromARelay(t *testing.T) {
 	w := newWorld(t)
 	ps := []*process{w.start(), w.start(), w.start()}
-	first := relay(t, 2*time.Second, ps...)
+	relay(t, 2*time.Second, ps...)
 
 	// Its session is killed, and a change made before anybody leads again.
 	const holders = `pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)`
@@ -121,7 +121,7 @@ func TestAnotherProcessTakesOverFromARelay(t *testing.T) {
 	for _, p := range ps {
 		p.sees(t, 2*time.Second, 1)
 	}
-	first = relay(t, 2*time.Second, ps...)
+	first := relay(t, 2*time.Second, ps...)
 
 	// It is closed.
 	must(t, first.Close())
