@@ -118,19 +118,29 @@ func (j *judge) inspect(p *process, key int) {
 	j.reading("Inspect", p, key, r, now, *k, w.losses)
 	k.floor = newest(k.floor, r.Stamp)
 	got := p.opts[key].Get()
-	switch {
-	case r.State != fastopt.Expired:
+	if r.State != fastopt.Expired {
 		k.expired = 0
 		if got != r.Value {
 			j.fail("I17: p%d Get gives %d, Inspect %d", p.id, got, r.Value)
 		}
-	case k.expired == 0 || slices.ContainsFunc(w.parked, func(it *item) bool { return it.p == p && strings.HasPrefix(it.what, "expire") }):
-		k.expired = max(now, 1)
+		return
+	}
+	if k.expired == 0 {
 		w.count("expired")
-	case now-k.expired > 50*time.Millisecond && got != fallback:
+		k.expired = now
+	}
+	for _, it := range w.parked { // who was stopped is late by as much again
+		if it.p == p && strings.HasPrefix(it.what, "expire") {
+			k.expired = max(k.expired, now+now-it.since)
+		}
+	}
+	if now-k.expired > lag && got != fallback {
 		j.fail("I3c: p%d Get gives %d of %s %v after it expired", p.id, got, names[key], now-k.expired)
 	}
 }
+
+// lag is how late the expirer may be (E).
+const lag = 50 * time.Millisecond
 
 // reading judges one reading, given at an instant to who had to know k.
 func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int64], at time.Duration, k known, losses int) {
@@ -168,20 +178,27 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 	}
 }
 
-// inFlight judges how many requests for a key are under way (I7).
+// inFlight judges how many requests for a key are under way: one for each time
+// that the token moved since no flight was in the air (I7).
 func (j *judge) inFlight(p *process, key int) {
 	if p.state != running {
 		return
 	}
 	k, s := &p.known[key], p.m.Stats()
-	moved := s.Pushes + 2*s.PushesLost + s.Writes + s.WritesFailed
-	var flights bool
+	if s.PushesUp && !p.up {
+		p.ups++
+	}
+	p.up = s.PushesUp
+	moved := s.Pushes + s.PushesLost + p.ups + s.Writes + s.WritesFailed
+	flights := false
 	n := map[string]uint64{}
 	for _, it := range j.w.parked {
-		if it.p == p && it.concerns(names[key]) {
-			what := strings.TrimSuffix(it.what, answered)
-			n[what]++
-			flights = flights || it.ctx != nil || strings.HasPrefix(what, "flight") || strings.HasPrefix(what, "install")
+		if it.p != p {
+			continue
+		}
+		flights = flights || it.ctx != nil || strings.HasPrefix(it.what, "flight") || strings.HasPrefix(it.what, "install")
+		if it.concerns(names[key]) {
+			n[strings.TrimSuffix(it.what, answered)]++
 		}
 	}
 	if writes := j.w.order[call{p: p, key: key, kind: "set"}.slot()] + j.w.order[call{p: p, key: key, kind: "delete"}.slot()]; writes > 0 || s.Dirty > 0 {

@@ -36,8 +36,12 @@ func (w *world) steps() int {
 	return w.step
 }
 
-// after ends a step: everything comes to rest and is judged.
+// after ends a step: everything comes to rest and is judged. A step takes a
+// moment, so that no two instants of the library are equal.
 func (w *world) after(format string, args ...any) {
+	if w.draw.moments {
+		time.Sleep(time.Duration(1 + w.rng.IntN(999)))
+	}
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -46,18 +50,23 @@ func (w *world) after(format string, args ...any) {
 	w.step++
 }
 
-// note adds a line to the trace.
+// note adds a line to the trace: what was done, and what came of it.
 func (w *world) note(what string) {
-	line := fmt.Sprintf("%4d %12v  %-60s%s", w.step, w.now(), what, w.judge.summary())
-	w.trace = append(w.trace, line)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%4d %12v  %-60s%s", w.step, w.now(), what, w.judge.summary())
+	slices.SortFunc(w.parked, (*item).compare)
+	for _, it := range w.parked {
+		fmt.Fprintf(&b, " [p%d %s %s %d]", it.p.id, it.what, it.names, it.at)
+	}
 	for _, p := range w.procs {
 		if p.m != nil && p.m.Stats().Dirty > 1 {
 			w.fixed = true // in which order, only a map knows
 		}
 	}
+	w.trace = append(w.trace, b.String())
 	if !w.fixed {
 		h := fnv.New64a()
-		fmt.Fprint(h, w.hash, line)
+		fmt.Fprint(h, w.hash, b.String())
 		w.hash = h.Sum64()
 	}
 }
@@ -249,7 +258,6 @@ func (w *world) advance() {
 
 // sleep lets d pass, but not beyond the next deadline of an operation.
 func (w *world) sleep(d time.Duration) {
-	d += time.Duration(1 + w.rng.IntN(999)) // two instants are hardly ever equal
 	for _, it := range w.sorted() {
 		if it.ctx == nil {
 			continue

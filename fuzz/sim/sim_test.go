@@ -63,14 +63,19 @@ func TestTheSameSeedIsTheSameHistory(t *testing.T) {
 	if raceEnabled {
 		n = 10
 	}
+	if *seeds != 0 {
+		n = *seeds
+	}
 	for seed := *first; seed < *first+uint64(n); seed++ {
 		a, b := Run(t, seed), Run(t, seed)
-		if a.Hash != b.Hash {
-			t.Errorf("seed %d: two histories", seed)
-			for i := range min(len(a.Trace), len(b.Trace)) {
-				if a.Trace[i] != b.Trace[i] {
-					t.Fatalf("they part here:\n%s\n%s", a.Trace[i], b.Trace[i])
-				}
+		if a.Hash == b.Hash {
+			continue
+		}
+		t.Errorf("seed %d: two histories", seed)
+		for i := range min(len(a.Trace), len(b.Trace)) {
+			if a.Trace[i] != b.Trace[i] {
+				t.Errorf("they part here:\n%s\n%s", a.Trace[i], b.Trace[i])
+				break
 			}
 		}
 	}

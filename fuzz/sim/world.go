@@ -6,6 +6,8 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -77,6 +79,8 @@ type process struct {
 	deliver chan push        // immutable
 	idle    bool             // guarded by world.mu: the watch can take a push
 	known   []known          // guarded by world.mu: by key
+	up      bool             // the judge's: pushes arrived at the last look
+	ups     uint64           // the judge's: times that they began to
 }
 
 type lifecycle uint8
@@ -122,8 +126,9 @@ type draw struct {
 	answers           bool            // answers park, too
 	faults            map[string]bool // that exist
 	steps             int
-	advance, clients  int // weights
-	failures, holding int // per cent
+	moments           bool // each step takes one
+	advance, clients  int  // weights
+	failures, holding int  // per cent
 }
 
 var points = []point.Point{point.InstallSwap, point.FlightJoin, point.FlightSend, point.FlightSettle, point.FillSend,
@@ -139,10 +144,12 @@ func drawFrom(seed uint64, r *rand.Rand) draw {
 	for _, p := range points {
 		d.points[p] = r.IntN(10) < 7
 	}
+	d.points[point.FlightJoin] = true // Loads that wait for one instant must not race
 	for _, f := range faultNames {
 		d.faults[f] = r.IntN(2) == 0
 	}
 	d.answers = r.IntN(3) > 0
+	d.moments = os.Getenv("STILL") == ""
 	d.steps = 80 + r.IntN(160)
 	d.advance, d.clients = 1+r.IntN(4), 1+r.IntN(5)
 	d.failures, d.holding = 2+r.IntN(15), r.IntN(20)
@@ -170,8 +177,10 @@ type Report struct {
 }
 
 // Run runs the history of seed in a bubble of its own. The points of the
-// library are the whole process', so one history runs at a time.
+// library are the whole process', so one history runs at a time, and on one
+// processor: what several goroutines do between two steps, they do in one order.
 func Run(t *testing.T, seed uint64) (rep Report) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(seed)
 		defer point.Set(w.hook)()
@@ -200,10 +209,14 @@ func newWorld(seed uint64) *world {
 // now is the age of the world.
 func (w *world) now() time.Duration { return time.Since(w.start) }
 
-// jitter is a function of the instant: who asks first must not matter.
+// jitter is a function of the instant and of the function that asks: who asks
+// first must not matter, and timers of two goroutines must not end together.
 func (p *process) jitter() float64 {
+	var pc [1]uintptr
+	runtime.Callers(3, pc[:]) // past Manager.jitter
+	frame, _ := runtime.CallersFrames(pc[:]).Next()
 	h := fnv.New64a()
-	fmt.Fprint(h, p.w.draw.seed, p.id, p.w.now())
+	fmt.Fprint(h, p.w.draw.seed, p.id, p.w.now(), frame.Function)
 	return float64(h.Sum64()>>11) / (1 << 53)
 }
 
