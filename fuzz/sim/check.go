@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fastopt/fastopt-go/fastopt"
+	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -30,7 +31,10 @@ type known struct {
 	pushed  tiers.Stamp   // I5: nothing older may be fresh …
 	losses  int           // … unless the cache has lost something since
 	doubt   int           // I15: step after which the primary must be read before anything is fresh; 0: none
+	since   time.Duration // P4: no answer asked for before is fresh
 	expired time.Duration // I3c: since when Get may not give a value any more; 0: it may
+	asked   time.Duration // I11, I12: when the answer for stamp was asked for …
+	stamp   tiers.Stamp   // … so that it may be used for TTL + grace from then
 	base    uint64        // I7: what had moved the token when no flight was in the air
 }
 
@@ -75,12 +79,18 @@ func (j *judge) step() {
 		if p.state != running && p.state != opening || p.m == nil {
 			continue
 		}
+		if p.link == linkFrozen && w.now()-p.frozen > silence && p.state == running && p.m.Stats().PushesUp {
+			j.fail("I5b: p%d has heard nothing for %v", p.id, w.now()-p.frozen)
+		}
 		for key := range p.opts {
 			j.inspect(p, key)
 			j.inFlight(p, key)
 		}
 	}
 }
+
+// silence is how long a channel that says nothing may go unnoticed.
+const silence = 3500 * time.Millisecond
 
 // look notes what a tier says, and returns what it said before and says now.
 func (j *judge) look(spans *[]span, r tiers.Result) (old, now span) {
@@ -118,6 +128,15 @@ func (j *judge) inspect(p *process, key int) {
 	j.reading("Inspect", p, key, r, now, *k, w.losses)
 	k.floor = newest(k.floor, r.Stamp)
 	got := p.opts[key].Get()
+	if r.State == fastopt.Expired && r.Stamp == k.stamp && now-k.asked < j.w.draw.usable() {
+		j.fail("I11, I12: p%d %s fell to its default %v after its last answer was asked for", p.id, names[key], now-k.asked)
+	}
+	if r.State == fastopt.Fresh || r.State == fastopt.Stale {
+		if k.stamp != r.Stamp {
+			k.stamp, k.asked = r.Stamp, 0
+		}
+		k.asked = max(k.asked, now-r.Age)
+	}
 	if r.State != fastopt.Expired {
 		k.expired = 0
 		if got != r.Value {
@@ -129,12 +148,12 @@ func (j *judge) inspect(p *process, key int) {
 		w.count("expired")
 		k.expired = now
 	}
-	for _, it := range w.parked { // who was stopped is late by as much again
+	for _, it := range w.parked { // who is stopped is late
 		if it.p == p && strings.HasPrefix(it.what, "expire") {
-			k.expired = max(k.expired, now+now-it.since)
+			k.expired = max(k.expired, now)
 		}
 	}
-	if now-k.expired > lag && got != fallback {
+	if now-k.expired > lag && got != fallback && (Strict || !j.w.draw.points[point.ExpireClaim] && !j.w.draw.points[point.ExpireSwap]) {
 		j.fail("I3c: p%d Get gives %d of %s %v after it expired", p.id, got, names[key], now-k.expired)
 	}
 }
@@ -166,6 +185,9 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 		}
 		if k.pushed.Newer(r.Stamp) && k.losses == losses && losses == w.losses {
 			bad("I5: fresh, and older than a push")
+		}
+		if at-r.Age < k.since {
+			bad("I5, P4: fresh, and asked for before an event was handled")
 		}
 		if k.doubt > 0 {
 			bad("I15: fresh after a write of unknown outcome")
@@ -245,6 +267,9 @@ func (j *judge) result(r *result) {
 func (j *judge) loaded(r *result) {
 	known := r.known
 	known.doubt = 0 // it may have been cleared since
+	if !Strict {
+		known.since, known.pushed = 0, tiers.Stamp{}
+	}
 	if r.p.state == running {
 		j.reading("Load", r.p, r.key, r.reading, r.at, known, r.lost)
 	}
@@ -333,16 +358,25 @@ func (p *process) committedLocked(stamp tiers.Stamp, write tiers.Write, began in
 // primaryLocked: the process has read name from the source.
 func (p *process) primaryLocked(name string) { p.known[slices.Index(names, name)].doubt = 0 }
 
-// handledLocked: the process has handled a push.
+// handledLocked: the process has handled an event.
 func (p *process) handledLocked(e push) {
-	if e.Kind != tiers.Changed || e.losses != p.w.losses {
-		return
+	for i := range p.known {
+		k := &p.known[i]
+		if e.Kind != tiers.Changed {
+			k.since = p.w.now()
+		}
+		if e.Kind != tiers.Changed || e.Name != names[i] {
+			continue
+		}
+		k.since = p.w.now()
+		if e.losses != p.w.losses {
+			continue
+		}
+		if k.losses != e.losses {
+			k.pushed = tiers.Stamp{}
+		}
+		k.pushed, k.losses = newest(k.pushed, e.stamp), e.losses
 	}
-	k := &p.known[slices.Index(names, e.Name)]
-	if k.losses != e.losses {
-		k.pushed = tiers.Stamp{}
-	}
-	k.pushed, k.losses = newest(k.pushed, e.stamp), e.losses
 }
 
 func newest(a, b tiers.Stamp) tiers.Stamp {

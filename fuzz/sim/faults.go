@@ -63,7 +63,7 @@ func (w *world) relink(p *process, to link) {
 		tell = []push{{Event: tiers.Event{Kind: tiers.Alive}}}
 	}
 	if p.link == linkUp { // what was under way is lost
-		p.queue = nil
+		p.queue, p.frozen = nil, w.now()
 	}
 	p.link, p.queue = to, append(p.queue, tell...)
 	clear(p.tracked)
@@ -138,6 +138,9 @@ func (w *world) end() {
 	if w.ok() {
 		w.heal()
 	}
+	if w.ok() && !w.draw.faults["drop"] {
+		w.probe()
+	}
 	if w.ok() {
 		w.calm(2*w.draw.ttl + 3*time.Second)
 	}
@@ -155,6 +158,22 @@ func (w *world) end() {
 		}
 	}
 	w.tearDown()
+}
+
+// probe has one process write, and judges that all know within a second (I5b).
+func (w *world) probe() {
+	w.calm(2 * time.Second)
+	p := w.procs[slices.IndexFunc(w.procs, func(p *process) bool { return p.state == running })]
+	key := w.rng.IntN(w.draw.keys)
+	w.beginSet(p, key)
+	w.after("p%d set %s, which all must know soon", p.id, names[key])
+	w.quiet()
+	w.calm(time.Second)
+	for _, q := range w.procs {
+		if q.state == running && p.known[key].floor.Newer(q.opts[key].Inspect().Stamp) {
+			w.judge.fail("I5b: p%d does not know what p%d wrote a second ago to %s", q.id, p.id, names[key])
+		}
+	}
 }
 
 // quiet waits calmly until no client has a call under way.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
 )
@@ -32,7 +31,6 @@ type item struct {
 	names string // sorted, joined by commas
 	ctx   context.Context
 	at    int // step of arrival
-	since time.Duration
 	seq   int // order of arrival, for items that are alike otherwise
 	hold  int // preferably not before this step; 0: not yet drawn
 
@@ -67,7 +65,7 @@ func (w *world) park(it *item) verdict {
 		return pass
 	}
 	w.seq++
-	it.at, it.since, it.seq, it.release = w.step, w.now(), w.seq, make(chan verdict, 1)
+	it.at, it.seq, it.release = w.step, w.seq, make(chan verdict, 1)
 	w.parked = append(w.parked, it)
 	w.mu.Unlock()
 	return <-it.release
