@@ -31,6 +31,7 @@ type known struct {
 	pushed  tiers.Stamp   // I5: nothing older may be fresh …
 	losses  int           // … unless the cache has lost something since
 	doubt   int           // I15: step after which the primary must be read before anything is fresh; 0: none
+	sent    time.Duration // P7: when the newest request was sent that a tier carried out
 	since   time.Duration // P4: no answer asked for before is fresh
 	expired time.Duration // I3c: since when Get may not give a value any more; 0: it may
 	asked   time.Duration // I11, I12: when the answer for stamp was asked for …
@@ -178,6 +179,9 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 	if k.floor.Newer(r.Stamp) {
 		bad("I2, I4: older than before")
 	}
+	if known := p.known[key]; (r.State == fastopt.Fresh || r.State == fastopt.Stale) && at-r.Age > known.sent {
+		bad("P7: younger than the newest request")
+	}
 	switch r.State {
 	case fastopt.Fresh:
 		if !j.was(key, absent, r.Stamp, at-d.ttl) {
@@ -252,6 +256,13 @@ func (j *judge) result(r *result) {
 		if p.state = closed; r.err != nil {
 			j.fail("I24: close p%d: %v", p.id, r.err)
 		}
+		for _, kind := range []string{"set", "delete"} {
+			for key := range p.opts {
+				if w.order[call{p: p, key: key, kind: kind}.slot()] > 0 {
+					j.fail("I24: p%d has closed while a %s is under way", p.id, kind)
+				}
+			}
+		}
 		if p.m.Stats().Dirty > 0 { // nobody else knows
 			for _, name := range names {
 				w.help[name] = true
@@ -311,14 +322,23 @@ func (j *judge) wrote(r *result) {
 	}
 }
 
-// atRest judges the end, when everything was calm for long enough.
-func (j *judge) atRest() {
-	for key, name := range names[:j.w.draw.keys] {
+// repaired judges the cache, when everything was calm for two seconds (I16).
+func (j *judge) repaired() {
+	for _, name := range names[:j.w.draw.keys] {
 		truth := j.w.rows.Load(all, namespace, []string{name})[0]
 		cached := j.w.store.Load(all, namespace, []string{name})[0]
-		if cached.Err != nil || cached.Kind != truth.Kind || truth.Kind == tiers.Value && cached.Stamp != truth.Stamp {
-			j.fail("I16: at rest the cache holds %v %v (%v) for %s, the source %v %v", cached.Kind, cached.Stamp, cached.Err, name, truth.Kind, truth.Stamp)
+		missing := errors.Is(cached.Err, tiers.ErrMiss) // it will be filled by whoever asks for it
+		if !missing && (cached.Kind != truth.Kind || truth.Kind == tiers.Value && cached.Stamp != truth.Stamp) {
+			j.fail("I16: the cache holds %v %v (%v) for %s, the source %v %v", cached.Kind, cached.Stamp, cached.Err, name, truth.Kind, truth.Stamp)
 		}
+	}
+}
+
+// atRest judges the end, when everything was calm for long enough.
+func (j *judge) atRest() {
+	j.repaired()
+	for key, name := range names[:j.w.draw.keys] {
+		truth := j.w.rows.Load(all, namespace, []string{name})[0]
 		for _, p := range j.w.procs {
 			if p.state != running {
 				continue
@@ -353,6 +373,12 @@ func (p *process) committedLocked(stamp tiers.Stamp, write tiers.Write, began in
 	if w.judge.refused[string(write.Data)] {
 		w.judge.fail("I14: a refused write of %s was committed", write.Name)
 	}
+}
+
+// askedLocked: a tier has carried out a request about name, sent at asOf.
+func (p *process) askedLocked(name string, asOf time.Time) {
+	k := &p.known[slices.Index(names, name)]
+	k.sent = max(k.sent, asOf.Sub(p.w.start))
 }
 
 // primaryLocked: the process has read name from the source.

@@ -138,6 +138,12 @@ func (w *world) end() {
 	if w.ok() {
 		w.heal()
 	}
+	if w.ok() {
+		w.calm(2 * time.Second)
+		w.mu.Lock()
+		w.judge.repaired()
+		w.mu.Unlock()
+	}
 	if w.ok() && !w.draw.faults["drop"] {
 		w.probe()
 	}
@@ -162,7 +168,6 @@ func (w *world) end() {
 
 // probe has one process write, and judges that all know within a second (I5b).
 func (w *world) probe() {
-	w.calm(2 * time.Second)
 	p := w.procs[slices.IndexFunc(w.procs, func(p *process) bool { return p.state == running })]
 	key := w.rng.IntN(w.draw.keys)
 	w.beginSet(p, key)
@@ -238,7 +243,13 @@ func (w *world) relay(name string) {
 // tearDown opens all gates and closes what is open.
 func (w *world) tearDown() {
 	w.openGates()
+	time.Sleep(2 * time.Second) // longer than any call, Open included
 	synctest.Wait()
+	for _, r := range w.results {
+		if r.kind == "open" {
+			r.p.m = r.m
+		}
+	}
 	for _, p := range w.procs {
 		w.mu.Lock()
 		m := p.m

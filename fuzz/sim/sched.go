@@ -94,7 +94,7 @@ func (w *world) act() {
 	add(12, len(ready) > 0, func() { it := pick(w, ready); w.release(it) })
 	add(3, len(pushes) > 0, func() { w.deliver(pick(w, pushes), f["reorder"]) })
 	add(1, len(pushes) > 0 && f["drop"], func() { w.drop(pick(w, pushes)) })
-	add(1, f["late"] && len(w.late) > 0, w.carryOut)
+	add(2, f["late"] && len(w.late) > 0, w.carryOut)
 	add(1, f["calm"] && w.rng.IntN(4) == 0, func() { w.calm(time.Duration(w.rng.Int64N(int64(2 * w.draw.ttl)))) })
 	for _, name := range []string{"cut", "freeze", "flush", "corrupt", "down", "reopen"} {
 		add(1, f[name] && w.rng.IntN(5) == 0, func() { w.disturb(name) })

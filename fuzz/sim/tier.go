@@ -40,6 +40,7 @@ func (s source) Load(ctx context.Context, ns string, names []string) []tiers.Res
 		for i := range rs {
 			rs[i].AsOf = asOf
 			s.p.primaryLocked(names[i])
+			s.p.askedLocked(names[i], asOf)
 		}
 	})
 	if err != nil {
@@ -50,10 +51,11 @@ func (s source) Load(ctx context.Context, ns string, names []string) []tiers.Res
 
 func (s source) Write(ctx context.Context, ns string, writes []tiers.Write) (stamp tiers.Stamp, err error) {
 	w := s.p.w
-	began := w.steps()
+	began, asOf := w.steps(), time.Now()
 	done, failure := s.p.call(ctx, "source write", []string{writes[0].Name}, true, func() {
 		if stamp, err = w.rows.Write(all, ns, writes); err == nil {
 			s.p.committedLocked(stamp, writes[0], began)
+			s.p.askedLocked(writes[0].Name, asOf)
 		}
 	})
 	switch {
@@ -89,6 +91,7 @@ func (c cache) Load(ctx context.Context, ns string, names []string) []tiers.Resu
 		rs = c.p.w.store.Load(all, ns, names)
 		for i := range rs {
 			rs[i].AsOf = asOf
+			c.p.askedLocked(names[i], asOf)
 			if c.p.link == linkUp {
 				c.p.tracked[names[i]] = true
 			}
