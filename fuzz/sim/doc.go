@@ -26,6 +26,9 @@
 // a closed process left dirty, and for a write that the source carried out long
 // after it was sent.
 //
+// Not simulated: families, overrides, values that do not decode, a second
+// epoch, a cache or a source alone, leases, a killed process.
+//
 // One failing seed is looked at by
 //
 //	go test ./sim -run TestCampaign -sim.first N -sim.seeds 1 -sim.trace

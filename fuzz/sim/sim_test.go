@@ -25,9 +25,9 @@ var sometimes = []string{"refused", "behind", "corrupt seen", "repaired", "expir
 func TestCampaign(t *testing.T) {
 	n := *seeds
 	if n == 0 {
-		n = 600
+		n = 1000
 		if raceEnabled {
-			n = 100
+			n = 200
 		}
 	}
 	seen, steps, bad := map[string]int{}, 0, 0
