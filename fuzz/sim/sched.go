@@ -1,0 +1,292 @@
+package sim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strings"
+	"testing/synctest"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// The scheduler: one decision a step, drawn from the seed among what is
+// possible. Between two steps everything is parked or waits for time to pass.
+
+// run opens all processes and takes the random steps.
+func (w *world) run() {
+	for _, p := range w.procs {
+		w.beginOpen(p)
+		w.after("open p%d", p.id)
+		for p.state == opening && w.ok() {
+			w.calmOne()
+		}
+	}
+	for w.steps() < w.draw.steps && w.ok() {
+		w.act()
+	}
+}
+
+func (w *world) ok() bool { return w.judge.violation == "" }
+
+func (w *world) steps() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.step
+}
+
+// after ends a step: everything comes to rest and is judged. A step takes a
+// moment, so that no two instants of the library are equal.
+func (w *world) after(format string, args ...any) {
+	if w.draw.moments {
+		time.Sleep(time.Duration(1 + w.rng.IntN(999)))
+	}
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.judge.step()
+	w.note(fmt.Sprintf(format, args...))
+	w.step++
+}
+
+// note adds a line to the trace: what was done, and what came of it.
+func (w *world) note(what string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%4d %12v  %-60s%s", w.step, w.now(), what, w.judge.summary())
+	slices.SortFunc(w.parked, (*item).compare)
+	for _, it := range w.parked {
+		fmt.Fprintf(&b, " [p%d %s %s %d]", it.p.id, it.what, it.names, it.at)
+	}
+	for _, p := range w.procs {
+		if p.m != nil && p.m.Stats().Dirty > 1 {
+			w.fixed = true // in which order, only a map knows
+		}
+	}
+	w.trace = append(w.trace, b.String())
+	if !w.fixed {
+		h := fnv.New64a()
+		fmt.Fprint(h, w.hash, b.String())
+		w.hash = h.Sum64()
+	}
+}
+
+// An action is something that can be done now, with a weight.
+type action struct {
+	weight int
+	do     func()
+}
+
+// act does one thing.
+func (w *world) act() {
+	if w.expireOne() {
+		return
+	}
+	actions := []action{{w.draw.advance, w.advance}, {w.draw.clients, w.client}}
+	add := func(weight int, can bool, do func()) {
+		if can {
+			actions = append(actions, action{weight, do})
+		}
+	}
+	ready := w.ready()
+	pushes := w.pushable()
+	f := w.draw.faults
+	add(12, len(ready) > 0, func() { it := pick(w, ready); w.release(it) })
+	add(3, len(pushes) > 0, func() { w.deliver(pick(w, pushes), f["reorder"]) })
+	add(1, len(pushes) > 0 && f["drop"], func() { w.drop(pick(w, pushes)) })
+	add(2, f["late"] && len(w.late) > 0, w.carryOut)
+	add(1, f["calm"] && w.rng.IntN(4) == 0, func() { w.calm(time.Duration(w.rng.Int64N(int64(2 * w.draw.ttl)))) })
+	for _, name := range []string{"cut", "freeze", "flush", "corrupt", "down", "reopen"} {
+		add(1, f[name] && w.rng.IntN(5) == 0, func() { w.disturb(name) })
+	}
+	total := 0
+	for _, a := range actions {
+		total += a.weight
+	}
+	n := w.rng.IntN(total)
+	for _, a := range actions {
+		if n -= a.weight; n < 0 {
+			a.do()
+			return
+		}
+	}
+}
+
+func pick[T any](w *world, from []T) T { return from[w.rng.IntN(len(from))] }
+
+// expireOne releases one operation whose context has ended, if there is one:
+// no time passes before all are.
+func (w *world) expireOne() bool {
+	var ended []*item
+	for _, it := range w.sorted() {
+		if it.ctx != nil && it.ctx.Err() != nil {
+			ended = append(ended, it)
+		}
+	}
+	if len(ended) == 0 {
+		return false
+	}
+	it := pick(w, ended)
+	w.count("timeout")
+	w.let(it, timeout)
+	w.after("p%d %s %s: timeout", it.p.id, it.what, it.names)
+	return true
+}
+
+// ready returns what may be released. Some items are held for a while.
+func (w *world) ready() []*item {
+	items := w.sorted()
+	return slices.DeleteFunc(items, func(it *item) bool {
+		if it.hold == 0 {
+			it.hold = it.at
+			if w.rng.IntN(100) < w.draw.holding {
+				it.hold += 10 + w.rng.IntN(80)
+			}
+		}
+		return it.hold > w.step && it.p.state == running
+	})
+}
+
+// release lets an item go on, or not.
+func (w *world) release(it *item) {
+	v, f := pass, w.draw.faults
+	switch unlucky := w.rng.IntN(100) < w.draw.failures; {
+	case it.ctx == nil:
+	case it.answer() && f["lose"] && unlucky, it.tier() && f["fail"] && unlucky, w.refuses(it):
+		v = fail
+		w.count("failed " + it.what)
+	}
+	w.let(it, v)
+	w.after("p%d %s %s: %v", it.p.id, it.what, it.names, v)
+}
+
+// refuses reports whether it is a request to a tier that is down.
+func (w *world) refuses(it *item) bool {
+	tier, _, _ := strings.Cut(it.what, " ")
+	return it.tier() && w.down[tier]
+}
+
+// pushable returns the processes to which a push can be delivered.
+func (w *world) pushable() (can []*process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.procs {
+		if p.idle && len(p.queue) > 0 {
+			can = append(can, p)
+		}
+	}
+	return can
+}
+
+// take removes a push from p's queue. Changes may overtake one another, but not
+// what is said of the channel itself.
+func (w *world) take(p *process, reorder bool) push {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := slices.IndexFunc(p.queue, func(e push) bool { return e.Kind != tiers.Changed })
+	if n < 0 {
+		n = len(p.queue)
+	}
+	i := 0
+	if reorder && n > 1 {
+		if i = w.rng.IntN(n); i > 0 {
+			w.count("push reordered")
+		}
+	}
+	e := p.queue[i]
+	p.queue = slices.Delete(p.queue, i, i+1)
+	return e
+}
+
+func (w *world) deliver(p *process, reorder bool) {
+	e := w.take(p, reorder)
+	w.mu.Lock()
+	p.idle = false
+	w.mu.Unlock()
+	p.deliver <- e
+	w.after("p%d push %d %s %v", p.id, e.Kind, e.Name, e.stamp)
+}
+
+func (w *world) drop(p *process) {
+	e := w.take(p, true)
+	if e.Kind == tiers.Changed {
+		w.count("push dropped")
+	} else {
+		w.mu.Lock()
+		p.queue = slices.Insert(p.queue, 0, e)
+		w.mu.Unlock()
+	}
+	w.after("p%d drop %d %s", p.id, e.Kind, e.Name)
+}
+
+// carryOut has the tier do what somebody asked for and has given up.
+func (w *world) carryOut() {
+	i := w.rng.IntN(len(w.late))
+	l := w.late[i]
+	w.mu.Lock()
+	w.late = slices.Delete(w.late, i, i+1)
+	// Soon enough, the process that asked finds it out by itself.
+	if l.what == "source write" && (w.now()-l.at > 900*time.Millisecond || l.p.m != l.m || l.p.state != running) {
+		w.help[l.names] = true
+	}
+	w.count("late " + l.what)
+	l.apply()
+	w.mu.Unlock()
+	w.after("p%d late %s %s", l.p.id, l.what, l.names)
+}
+
+// advance lets time pass.
+func (w *world) advance() {
+	var d time.Duration
+	switch n := w.rng.IntN(100); {
+	case n < 60:
+		d = time.Duration(1+w.rng.IntN(8)) * time.Millisecond
+	case n < 88:
+		d = time.Duration(10+w.rng.IntN(60)) * time.Millisecond
+	case n < 97:
+		d = time.Duration(w.rng.Int64N(int64(w.draw.ttl)))
+	default:
+		d = w.draw.ttl + time.Duration(w.rng.Int64N(int64(2*time.Second)))
+	}
+	for _, p := range w.procs {
+		if p.state == closing || p.state == opening {
+			d = min(d, 10*time.Millisecond) // Close gives tiers five seconds
+		}
+	}
+	w.sleep(d)
+}
+
+// sleep lets d pass, but not beyond the next deadline of an operation.
+func (w *world) sleep(d time.Duration) {
+	for _, it := range w.sorted() {
+		if it.ctx == nil {
+			continue
+		}
+		if end, ok := it.ctx.Deadline(); ok {
+			d = min(d, time.Until(end))
+		}
+	}
+	time.Sleep(d)
+	w.after("%v pass", d)
+}
+
+// client starts a call that no client has under way, as long as few have.
+func (w *world) client() {
+	p, key := pick(w, w.procs), w.rng.IntN(w.draw.keys)
+	if p.state != running {
+		w.advance()
+		return
+	}
+	free := func(kind string, most int) bool { return w.order[call{p: p, key: key, kind: kind}.slot()] < most }
+	switch n := w.rng.IntN(10); {
+	case n < 5 && free("load", 1):
+		w.beginLoad(p, key)
+		w.after("p%d load %s", p.id, names[key])
+	case n < 8 && free("set", 2):
+		w.beginSet(p, key)
+		w.after("p%d set %s = %d", p.id, names[key], w.calls)
+	case free("delete", 1):
+		w.beginDelete(p, key)
+		w.after("p%d delete %s", p.id, names[key])
+	}
+}
