@@ -3,7 +3,7 @@
 
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
-SOAK        ?= 15s
+SOAK        ?= 30s
 MODULES     := . bench fuzz
 
 .PHONY: test servers fmt vet staticcheck race soak builds bench fuzz

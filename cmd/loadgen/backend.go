@@ -47,6 +47,8 @@ type fault struct {
 	effects effects
 	// outlasts: it lasts until options have fallen to their defaults.
 	outlasts bool
+	// least is how long it lasts at least, to reach what it is to test; 0: any time.
+	least time.Duration
 	// brief: it is over as soon as it has struck.
 	brief  bool
 	strike func(ctx context.Context) error

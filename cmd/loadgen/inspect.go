@@ -17,6 +17,9 @@ const (
 	inspectEvery = 2 * time.Millisecond
 	loadEvery    = 5 * time.Millisecond
 	loadBound    = 300 * time.Millisecond // I13: both tiers' timeouts
+	// A Load that uses them up is woken two or three times on its way, and may lose
+	// the processor before it has begun; the lag that is measured is of one waking.
+	loadSlack = 50 * time.Millisecond
 )
 
 // inspectLoop checks Inspect. One goroutine, so that stamps are seen in order.
@@ -134,8 +137,8 @@ func (r *run) timed(p int, k *key, load func() fastopt.Reading[string]) fastopt.
 	got := load()
 	took := time.Since(began)
 	r.deep.Add(1)
-	if lag := time.Duration(r.lag.recent()); took > loadBound+lag {
-		r.violate(tooSlow, p, k, fmt.Sprintf("Load took %v, allowed are %v and %v of timer lag", took, loadBound, lag))
+	if lag := time.Duration(r.lag.recent()); took > loadBound+loadSlack+2*lag {
+		r.violate(tooSlow, p, k, fmt.Sprintf("Load took %v, allowed are %v and twice %v of timer lag", took, loadBound+loadSlack, lag))
 	}
 	return got
 }

@@ -93,8 +93,8 @@ func (s *localStores) faults(r *run) []fault {
 	cacheOut, sourceOut := effects{cacheOut: true}, effects{sourceOut: true}
 	return []fault{
 		s.onRedis("redis killed, back empty", effects{cacheOut: true, cacheLoss: true}, s.redis.Kill, s.redis.Restart),
-		s.onRedis("redis frozen", cacheOut, s.redis.Freeze, thaw(s.redis.Thaw)),
-		s.onPostgres("postgres frozen", sourceOut, s.postgres.Freeze, thaw(s.postgres.Thaw)),
+		atLeast(noticed, s.onRedis("redis frozen", cacheOut, s.redis.Freeze, thaw(s.redis.Thaw))),
+		atLeast(unanswered, s.onPostgres("postgres frozen", sourceOut, s.postgres.Freeze, thaw(s.postgres.Thaw))),
 		s.onPostgres("postgres killed", sourceOut, s.postgres.Kill, s.postgres.Restart),
 		s.restartPostgres(),
 		s.killConnections(r),
@@ -102,6 +102,9 @@ func (s *localStores) faults(r *run) []fault {
 		s.blackout(),
 	}
 }
+
+// unanswered is longer than a write waits.
+const unanswered = 1200 * time.Millisecond
 
 func thaw(f func() error) func(context.Context) error {
 	return func(context.Context) error { return f() }

@@ -40,9 +40,7 @@ func (s *memoryStores) times() (ttl, grace time.Duration) {
 	return time.Second, 1500 * time.Millisecond
 }
 
-var (
-	errInjected = fmt.Errorf("%w: injected: refused", tiers.ErrUnavailable)
-)
+var errInjected = fmt.Errorf("%w: injected: refused", tiers.ErrUnavailable)
 
 var (
 	cacheOps  = []faults.Op{faults.Load, faults.Fill, faults.Lease, faults.Watch}
@@ -60,13 +58,26 @@ func (s *memoryStores) faults(r *run) []fault {
 		s.onCache("cache slow", effects{}, faults.Fault{Delay: slowCall}, nil),
 		s.flush(r),
 		s.onWatch("pushes cut", s.cache.Cut, s.cache.Reconnect),
-		s.onWatch("pushes silent", s.cache.Freeze, s.cache.Reconnect),
-		s.onWatch("pushes dropped", func() { s.cache.DropEvents(true) }, func() { s.cache.DropEvents(false) }),
+		atLeast(noticed, s.onWatch("pushes silent", s.cache.Freeze, s.cache.Reconnect)),
+		// A channel that lied cannot heal by itself before the TTL: it breaks in the end.
+		s.onWatch("pushes dropped", func() { s.cache.DropEvents(true) }, func() {
+			s.cache.DropEvents(false)
+			s.cache.Cut()
+			s.cache.Reconnect()
+		}),
 		s.onSource("source refuses", sourceOut, refuse, sourceOps),
 		s.onSource("source hangs", sourceOut, hang, sourceOps),
 		s.onSource("answers to writes lost", effects{}, faults.Fault{Lost: true}, []faults.Op{faults.Write}),
 		s.blackout(refuse),
 	}
+}
+
+// noticed is longer than it takes until a silent channel counts as lost.
+const noticed = 2500 * time.Millisecond
+
+func atLeast(d time.Duration, f fault) fault {
+	f.least = d
+	return f
 }
 
 // onCache breaks the calls of the cache; link, if not nil, its pushes.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+	"github.com/fastopt/fastopt-go/tiers/memory"
 )
 
 // Bugs that are planted between handle and checker: each makes of a value that
@@ -33,6 +36,7 @@ func plants() []plant {
 		{"default without reason", noReason, shimmed(defaulted)},
 		{"value past its grace", pastGrace, shimmed(immortal)},
 		{"lost propagation", notSpread, func(r *run) { r.deaf = func(p int) bool { return p == 0 } }},
+		{"lost write", lostWrite, func(r *run) { r.stores = forgetful{r.stores} }},
 		{"fault that does nothing", idleFault, func(r *run) {
 			for i := range r.faults {
 				r.faults[i].strike = func(context.Context) error { return nil }
@@ -40,6 +44,11 @@ func plants() []plant {
 		}},
 	}
 }
+
+// forgetful are stores whose source turns out to hold nothing in the end.
+type forgetful struct{ stores }
+
+func (forgetful) truth() tiers.Source { return memory.NewSource() }
 
 // A memo is what a bug remembers, per process and key.
 type memo struct {

@@ -81,6 +81,10 @@ func (r *run) reportFaults(out io.Writer) {
 	}
 	fmt.Fprintf(out, "%-*s   injected     bit   worst recovery\n", width, "faults")
 	for _, t := range r.tallies {
+		if t.injected == 0 {
+			fmt.Fprintf(out, "%-*s   %8s %7s   %14s\n", width, t.name, "not run", "-", "-")
+			continue
+		}
 		fmt.Fprintf(out, "%-*s   %8d %7d   %14v\n", width, t.name, t.injected, t.bitten, tidy(t.recovery))
 	}
 	fmt.Fprintln(out)

@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/fastopt/fastopt-go/fastopt"
+	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // A run is one soak: stores, processes, everyone who reads, writes, breaks and
@@ -62,6 +65,8 @@ const (
 	familySize    = 16
 	writersMost   = 16
 	judgeEvery    = 5 * time.Millisecond
+
+	longTTL = 30 * time.Second
 
 	// cacheTrail is L: how long the cache may trail the source (I3).
 	cacheTrail = 2 * time.Second
@@ -123,7 +128,7 @@ func (r *run) makeKeys() {
 		all = append(all, newKey(i, fmt.Sprintf("soak.option-%05d", i), "", c))
 	}
 	r.options = all[:len(all):len(all)]
-	r.measured = newKey(len(all), "soak.measured", "", graceful)
+	r.measured = newKey(len(all), "soak.measured", "", forever)
 	all = append(all, r.measured)
 	for i := range familySize {
 		m := fmt.Sprintf("tenant-%d", i)
@@ -135,11 +140,13 @@ func (r *run) makeKeys() {
 }
 
 // setTimes sets what each class lives. Options without grace get twice the TTL:
-// a renewal that the machine delays would be a fall to the default.
+// a renewal that the machine delays would be a fall to the default. Those that
+// live for ever get a long one: they are right only if pushes are followed and
+// made up for when they were lost, not because the TTL would heal it.
 func (r *run) setTimes() {
 	ttl, grace := r.stores.times()
 	l := lives{int64(ttl), int64(ttl + grace)}
-	r.lives = [classes]lives{graceful: l, forever: {int64(ttl), -1}, strict: {2 * int64(ttl), 2 * int64(ttl)}, member: l}
+	r.lives = [classes]lives{graceful: l, forever: {int64(longTTL), -1}, strict: {2 * int64(ttl), 2 * int64(ttl)}, member: l}
 	var ttls, usables [classes]int64
 	for c, l := range r.lives {
 		ttls[c], usables[c] = l.ttl, l.usable
@@ -219,7 +226,48 @@ func (r *run) do(ctx context.Context, progress io.Writer) {
 	all.Go(func() { r.scheduleLoop(ctx) })
 	all.Wait()
 	r.took = time.Since(r.start)
+	r.judgeTruth()
 	r.closeProcesses()
+}
+
+// judgeTruth looks whether the source holds, at the end, what it acknowledged
+// last: readers may never have asked it.
+func (r *run) judgeTruth() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for keys := range slices.Chunk(r.oracle.keys, tiers.MaxBatch) {
+		names := make([]string, len(keys))
+		for i, k := range keys {
+			names[i] = k.name
+		}
+		for i, res := range r.stores.truth().Load(ctx, namespace, names) {
+			if bad := keys[i].judgeRow(res); bad != "" {
+				r.violate(lostWrite, -1, keys[i], bad)
+			}
+		}
+	}
+}
+
+// judgeRow says what is wrong with what the source holds of k, if its last
+// write that may have been applied was acknowledged.
+func (k *key) judgeRow(res tiers.Result) string {
+	last := k.last(func(w *write) bool { return w.outcome != refused })
+	switch {
+	case last.number == 0 || last.outcome != acked:
+		return ""
+	case res.Err != nil:
+		return fmt.Sprintf("the source does not answer for write %d: %v", last.number, res.Err)
+	case last.deleted:
+		if res.Kind != tiers.Absent {
+			return fmt.Sprintf("the source still holds a value, deleted by write %d", last.number)
+		}
+		return ""
+	}
+	var held string
+	if err := json.Unmarshal(res.Data, &held); err != nil || held != last.value {
+		return fmt.Sprintf("the source does not hold write %d", last.number)
+	}
+	return ""
 }
 
 // judgeLoop is everything that goes by the clock.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,7 @@ type plan struct {
 	rnd     *rand.Rand
 	kinds   int
 	longest time.Duration
+	first   int // fault that opens the first round; -1: none
 	round   []int
 }
 
@@ -35,12 +37,16 @@ const (
 
 func newPlan(seed uint64, kinds int, duration time.Duration) *plan {
 	longest := min(max(duration/30, 2*shortestFault), longestFault)
-	return &plan{rnd: rand.New(rand.NewPCG(seed, 3)), kinds: kinds, longest: longest}
+	return &plan{rnd: rand.New(rand.NewPCG(seed, 3)), kinds: kinds, longest: longest, first: -1}
 }
 
 func (p *plan) next() step {
 	if len(p.round) == 0 {
 		p.round = p.rnd.Perm(p.kinds)
+		if i := slices.Index(p.round, p.first); i > 0 {
+			p.round[0], p.round[i] = p.round[i], p.round[0]
+		}
+		p.first = -1
 	}
 	s := step{fault: p.round[0]}
 	p.round = p.round[1:]
@@ -62,13 +68,15 @@ func (r *run) scheduleLoop(ctx context.Context) {
 		return
 	}
 	p := newPlan(r.conf.seed, len(r.faults), r.conf.duration)
+	p.first = slices.IndexFunc(r.faults, func(f fault) bool { return f.outlasts })
 	for pause(ctx, 500*time.Millisecond); ctx.Err() == nil; {
 		s := p.next()
 		f := r.faults[s.fault]
 		length := s.length
-		if f.outlasts {
+		switch length = max(length, f.least); {
+		case f.outlasts:
 			length = r.graceOver()
-		} else if f.brief {
+		case f.brief:
 			length = 0
 		}
 		if left := r.conf.duration - time.Duration(r.now()); length+recoveryBound > left {
@@ -99,7 +107,10 @@ func (r *run) carryOut(ctx context.Context, f fault, length time.Duration, t *ta
 		r.weather.ended(r.now())
 		r.weather.recovered(r.now())
 	}()
-	if err := f.strike(ctx); err != nil {
+	// An order that is cut short half-way would leave something broken.
+	strikeCtx, cancelStrike := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancelStrike()
+	if err := f.strike(strikeCtx); err != nil {
 		return fmt.Errorf("%s: could not be done: %w", f.name, err)
 	}
 	r.weather.struck(r.now())

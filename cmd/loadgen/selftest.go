@@ -78,6 +78,7 @@ func showPlant(out io.Writer, p plant, r *run) bool {
 		seen := "clean"
 		if r.wrong() {
 			seen = "NOT CLEAN"
+			others += r.found.first()
 		}
 		fmt.Fprintf(out, "%-26s %-24s %-7s %s\n", p.name, "-", seen, others)
 		return !r.wrong()

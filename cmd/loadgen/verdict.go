@@ -26,6 +26,7 @@ const (
 	tooSlow                  // a Load or Set took longer than it may (I13, I15)
 	notSpread                // a change did not reach a process within a second (I5b)
 	notRecovered             // something was still wrong 2 s after a tier's return (I16, I20)
+	lostWrite                // acknowledged, and not in the source at the end
 	idleFault                // a fault that did nothing
 	notClosed                // Close failed (I24)
 	kinds
@@ -33,7 +34,7 @@ const (
 
 var kindNames = [kinds]string{"invented", "torn", "failed write read", "older than before", "own write lost", "too stale",
 	"past grace", "resurrected", "default without reason", "stamp mismatch", "too slow", "not spread",
-	"not recovered", "fault did nothing", "close failed"}
+	"not recovered", "write lost", "fault did nothing", "close failed"}
 
 func (k kind) String() string { return kindNames[k] }
 

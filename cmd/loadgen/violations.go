@@ -23,6 +23,16 @@ const (
 	maxPerKind = 5 // so that one kind does not hide the others
 )
 
+// first is the first one, in words.
+func (v *violations) first() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.kept) == 0 {
+		return ""
+	}
+	return v.kept[0]
+}
+
 // add records one. k may be nil; weather is what was broken.
 func (v *violations) add(now int64, what kind, process int, k *key, weather string, text string) {
 	v.total.Add(1)
