@@ -153,6 +153,7 @@ func TestS21AWriteWithoutAnswerIsOfUnknownOutcome(t *testing.T) {
 		set(t, foo, "old")
 		settle()
 		w.source.Inject(faults.Write, faults.Fault{Lost: true, Hang: true})
+		w.source.Inject(faults.Load, faults.Fault{Delay: time.Microsecond}) // it is read again, but not before we have looked
 		start := time.Now()
 		_, err := foo.Set(ctx, "new")
 		if !errors.Is(err, fastopt.ErrOutcomeUnknown) || errors.Is(err, fastopt.ErrUnavailable) {
