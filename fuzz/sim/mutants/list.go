@@ -25,7 +25,7 @@ const relayed = "the dirty set repairs the cache, too; alone it guards only afte
 var trusted = []edit{
 	{loader, "	err    error         // written before done is closed\n", "	err    error\n	got    *Reading[any]\n"},
 	{settle, "	point.At(point.FlightSettle, m, k.full)\n", `	point.At(point.FlightSettle, m, k.full)
-	got := Reading[any]{Value: a.value, State: Fresh, Origin: a.origin, Stamp: a.rec.Stamp, Age: time.Duration(m.now() - a.asked)}
+	got := Reading[any]{Value: a.value, State: Fresh, Origin: a.origin, Stamp: a.rec.Stamp, Age: time.Duration(a.asked)}
 	if a.rec.Kind == tiers.Absent {
 		got.Value, got.Origin = k.fallback, Default
 	}
@@ -34,7 +34,7 @@ var trusted = []edit{
 	{settle, "import (\n	\"errors\"\n", "import (\n	\"errors\"\n	\"time\"\n"},
 	{load, "	err     error // why it waits no more\n", "	err     error\n	got     *Reading[any]\n"},
 	{load, "		w.err = res.Val.(*flight).err\n", "		w.err, w.got = res.Val.(*flight).err, res.Val.(*flight).got\n"},
-	{load, "		readings[i] = w.k.readingSince(w.token)\n", "		readings[i] = w.k.readingSince(w.token)\n		if w.got != nil && w.err == nil {\n			readings[i] = *w.got\n		}\n"},
+	{load, "		readings[i] = w.k.readingSince(w.token)\n", "		readings[i] = w.k.readingSince(w.token)\n		if w.got != nil && w.err == nil {\n			readings[i] = *w.got\n			readings[i].Age = time.Duration(m.now()) - w.got.Age\n		}\n"},
 }
 
 // contented edits make a Load content with whatever landed first.

@@ -3,7 +3,7 @@
 // ends the command with status 1, unless it is known to be harmless: where two
 // guards stand, either alone is enough.
 //
-//	go run ./sim/mutants [-seeds 2000] [-only m4] [-strict]
+//	go run ./sim/mutants [-seeds 5000] [-only m4] [-strict]
 package main
 
 import (
@@ -28,7 +28,7 @@ type mutant struct {
 type edit struct{ file, old, new string }
 
 func main() {
-	seeds := flag.Int("seeds", 2000, "seeds to try per bug")
+	seeds := flag.Int("seeds", 5000, "seeds to try per bug")
 	only := flag.String("only", "", "try this bug alone")
 	strict := flag.Bool("strict", false, "pass -sim.strict")
 	flag.Parse()
@@ -66,7 +66,7 @@ func fatal(err error) {
 }
 
 var (
-	violation = regexp.MustCompile(`seed (\d+), step \d+: ([^:]+):`)
+	violation = regexp.MustCompile(`seed (\d+), step \d+: ([^:\n]+)`)
 	total     = regexp.MustCompile(`(\d+) seeds, \d+ steps, (\d+) with a violation`)
 )
 
