@@ -33,7 +33,8 @@ func (x *expirer) run() {
 		case <-x.kick:
 		}
 		x.wake.Store(math.MaxInt64) // whoever publishes meanwhile is not overlooked
-		wait := x.pass()
+		began := x.m.now()
+		wait := max(x.pass()-time.Duration(x.m.now()-began), 0)
 		x.wake.Store(x.m.now() + int64(wait))
 		timer.Reset(wait)
 	}
@@ -79,6 +80,8 @@ func (x *expirer) pass() time.Duration {
 				fallen = append(fallen, k.name)
 				x.m.stats.expiries.Add(1)
 				x.m.stats.lag(x.m.now() - deadline)
+			} else { // a renewal won: its deadline is a later one
+				next = 0
 			}
 		case now >= half:
 			nearing = append(nearing, k.name)

@@ -68,7 +68,7 @@ func (l *loader) settle(f *flight, a *answer) error {
 // write, later than f asked.
 func (k *key) overtook(f *flight, a *answer) bool {
 	cur := k.cell.load().tier()
-	return cur.token > f.token || cur.asked.Load() >= a.asked
+	return cur.token > f.token || cur.token == f.token && cur.asked.Load() >= a.asked
 }
 
 // decode decodes rec, on a goroutine that it may panic on or end if it runs

@@ -128,7 +128,10 @@ func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteO
 	// No answer asked for before the commit is fresh; nor is this one, if a
 	// push came meanwhile: it may be of a later write.
 	k.moved.Add(1)
-	k.install(&answer{rec: rec, value: value, origin: Write, token: token + 1, asked: asked})
+	if k.token() == token+1 {
+		token++
+	}
+	k.install(&answer{rec: rec, value: value, origin: Write, token: token, asked: asked})
 	point.At(point.WriteFill, m, k.full)
 	return Receipt{Stamp: stamp, Cached: k.offer(context.WithoutCancel(ctx), rec)}, nil
 }

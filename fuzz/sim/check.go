@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/fastopt/fastopt-go/fastopt"
-	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -117,7 +116,7 @@ func (j *judge) inspect(p *process, key int) {
 			k.expired = max(k.expired, now)
 		}
 	}
-	if now-k.expired > lag && got != fallback && (Strict || !j.w.draw.points[point.ExpireClaim] && !j.w.draw.points[point.ExpireSwap]) {
+	if now-k.expired > lag && got != fallback {
 		j.fail("I3c: p%d Get gives %d of %s %v after it expired", p.id, got, names[key], now-k.expired)
 	}
 }
@@ -241,9 +240,6 @@ func (j *judge) result(r *result) {
 func (j *judge) loaded(r *result) {
 	known := r.known
 	known.doubt = 0 // it may have been cleared since
-	if !Strict {
-		known.since, known.pushed = 0, tiers.Stamp{}
-	}
 	if r.p.state == running {
 		j.reading("Load", r.p, r.key, r.reading, r.at, known, r.lost)
 	}

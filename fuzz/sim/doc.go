@@ -18,13 +18,14 @@
 // are taken one by one, and jitter is a function of seed, process and instant.
 // One order is the library's own: it repairs several keys in the order of a
 // map. The trace of a history is therefore compared up to the first instant at
-// which a process has two keys under repair.
+// which a process has two keys under repair. About one seed in a thousand still
+// is two histories, where an expirer is woken at the very instant of its timer.
 //
 // After the last step faults end, and within two TTLs all processes have to be
-// right without help. Help is given only where the contract leaves it to a
-// relay, which the library does not have yet: after loss of the cache, for what
-// a closed process left dirty, and for a write that the source carried out long
-// after it was sent.
+// right without help. No process stands for relay; the world plays it where the
+// contract leaves help to one: after loss of the cache, for what a closed
+// process left dirty, and for a write that the source carried out long after it
+// was sent.
 //
 // Not simulated: families, overrides, values that do not decode, a second
 // epoch, a cache or a source alone, leases, a killed process.

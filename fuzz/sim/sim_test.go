@@ -12,10 +12,6 @@ var (
 	trace = flag.Bool("sim.trace", false, "print the trace of each history")
 )
 
-func init() {
-	flag.BoolVar(&Strict, "sim.strict", false, "judge what the library is known not to keep")
-}
-
 // sometimes names what a campaign must have met: else it proves less than it seems.
 var sometimes = []string{"refused", "behind", "corrupt seen", "repaired", "expiry", "pushes lost", "expired", "stale", "load failed",
 	"not cached", "outcome unknown", "write refused", "two tokens in flight", "fill refused", "push dropped", "push reordered",

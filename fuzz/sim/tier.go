@@ -33,6 +33,9 @@ func (s source) Identity(ctx context.Context) (id tiers.Identity, err error) {
 }
 
 func (s source) Load(ctx context.Context, ns string, names []string) []tiers.Result {
+	if names[0] == namespace { // the question whether a source that failed answers again: no option's
+		return failAll(names, errRefused)
+	}
 	asOf := time.Now()
 	var rs []tiers.Result
 	_, err := s.p.call(ctx, "source load", names, false, func() {

@@ -149,7 +149,7 @@ func drawFrom(seed uint64, r *rand.Rand) draw {
 		d.faults[f] = r.IntN(2) == 0
 	}
 	d.answers = r.IntN(3) > 0
-	d.moments = r.IntN(3) > 0 || !Strict
+	d.moments = r.IntN(3) > 0
 	d.steps = 80 + r.IntN(160)
 	d.advance, d.clients = 1+r.IntN(4), 1+r.IntN(5)
 	d.failures, d.holding = 2+r.IntN(15), r.IntN(20)
@@ -166,12 +166,6 @@ func (d draw) usable() time.Duration {
 	}
 	return d.ttl + d.grace
 }
-
-// Strict has more judged than the library is known to keep: that nothing
-// depends on the clock moving between two requests, that an expirer which was
-// stopped at a claim is not late a second time, and that a Load says Fresh only
-// of what was asked for after the last push.
-var Strict bool
 
 // A Report is what became of a history.
 type Report struct {
@@ -304,7 +298,7 @@ func (w *world) beginOpen(p *process) {
 	w.mu.Lock()
 	p.known, p.m, w.opening = make([]known, w.draw.keys), nil, p
 	w.mu.Unlock()
-	cfg := fastopt.Config{Namespace: namespace, Source: source{p}, Cache: cache{p}, TTL: w.draw.ttl, Grace: w.draw.grace, Jitter: p.jitter,
+	cfg := fastopt.Config{Namespace: namespace, Source: source{p}, Cache: cache{p}, TTL: w.draw.ttl, Grace: w.draw.grace, Jitter: p.jitter, Relay: fastopt.Never,
 		CacheTimeout: 50 * time.Millisecond, SourceTimeout: 100 * time.Millisecond, WriteTimeout: 200 * time.Millisecond, StartTimeout: time.Second}
 	w.begin(p, 0, "open", func(r *result) {
 		var m *fastopt.Manager

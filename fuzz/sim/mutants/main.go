@@ -3,7 +3,7 @@
 // ends the command with status 1, unless it is known to be harmless: where two
 // guards stand, either alone is enough.
 //
-//	go run ./sim/mutants [-seeds 5000] [-only m4] [-strict]
+//	go run ./sim/mutants [-seeds 5000] [-only m4]
 package main
 
 import (
@@ -30,7 +30,6 @@ type edit struct{ file, old, new string }
 func main() {
 	seeds := flag.Int("seeds", 5000, "seeds to try per bug")
 	only := flag.String("only", "", "try this bug alone")
-	strict := flag.Bool("strict", false, "pass -sim.strict")
 	flag.Parse()
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/fastopt/fastopt-go").Output()
 	if err != nil {
@@ -42,7 +41,7 @@ func main() {
 			continue
 		}
 		start := time.Now()
-		found, err := m.hunt(strings.TrimSpace(string(root)), *seeds, *strict)
+		found, err := m.hunt(strings.TrimSpace(string(root)), *seeds)
 		if err != nil {
 			fatal(fmt.Errorf("%s: %w", m.name, err))
 		}
@@ -72,7 +71,7 @@ var (
 
 // hunt runs the campaign on a copy of the library with m in it, and says which
 // seed found it first and how many did, "" if none.
-func (m mutant) hunt(root string, seeds int, strict bool) (string, error) {
+func (m mutant) hunt(root string, seeds int) (string, error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		return "", err
@@ -87,7 +86,7 @@ func (m mutant) hunt(root string, seeds int, strict bool) (string, error) {
 		}
 	}
 	args := []string{"test", "./sim", "-run", "TestCampaign", "-v", "-timeout", "10m", "-sim.all",
-		fmt.Sprint("-sim.seeds=", seeds), fmt.Sprint("-sim.strict=", strict)}
+		fmt.Sprint("-sim.seeds=", seeds)}
 	cmd := exec.Command("go", args...)
 	cmd.Dir = filepath.Join(dir, "fuzz")
 	out, err := cmd.CombinedOutput()
