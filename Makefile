@@ -40,4 +40,4 @@ bench: ## reads, with their rivals
 	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
 
 fuzz: ## each fuzz target for 20 s
-	@cd fuzz && for f in $$($(GO) test -list '^Fuzz' . | grep ^Fuzz); do $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s . || exit 1; done
+	@cd fuzz && for f in $$($(GO) test -list '^Fuzz' . | grep ^Fuzz); do $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s -fuzzminimizetime 10x . || exit 1; done
