@@ -44,10 +44,7 @@ func (x *expirer) run() {
 // not be used beyond deadline.
 func (x *expirer) expect(deadline int64) {
 	if deadline < x.wake.Load() {
-		select {
-		case x.kick <- struct{}{}:
-		default:
-		}
+		ring(x.kick)
 	}
 }
 

@@ -140,10 +140,7 @@ func (r *refresher) read(m memberRead) bool {
 
 // poke wakes the refresher because a due time has changed.
 func (r *refresher) poke() {
-	select {
-	case r.kick <- struct{}{}:
-	default:
-	}
+	ring(r.kick)
 }
 
 // push starts a reload of k, at once if it is the first in a while (a flood of
@@ -201,7 +198,7 @@ func (m *Manager) follow(ctx context.Context) error {
 				first = false
 				ended <- err
 			}
-			m.pause(time.Second)
+			rest(m.ctx, time.Second)
 		}
 	})
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout+m.cfg.SourceTimeout)
@@ -224,16 +221,6 @@ const silence = 2 * time.Second
 func (m *Manager) checkPushes() {
 	if m.pushUp.Load() && m.now()-m.heard.Load() > int64(silence) {
 		m.handle(tiers.Event{Kind: tiers.Lost})
-	}
-}
-
-// pause waits for d, or for Close.
-func (m *Manager) pause(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-m.ctx.Done():
 	}
 }
 

@@ -52,7 +52,7 @@ type relay struct {
 // run stands for relay until Close.
 func (r *relay) run(elector tiers.Elector) {
 	m := r.m
-	for said := false; m.ctx.Err() == nil; m.pause(electAgain) {
+	for said := false; m.ctx.Err() == nil; rest(m.ctx, electAgain) {
 		err := elector.Elect(m.ctx, m.cfg.Namespace, r.lead)
 		if m.ctx.Err() == nil && !said {
 			said = true
@@ -221,22 +221,4 @@ func (t *trouble) over() {
 		t.r.m.cfg.Logger.Info("fastopt: the relay works again", "doing", t.doing)
 	}
 	t.fails = 0
-}
-
-// ring leaves a token in c, unless there is one.
-func ring(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// rest waits for d, or the end of ctx.
-func rest(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

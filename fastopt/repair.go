@@ -51,10 +51,7 @@ func (r *repairer) add(k *key, inDoubt bool) {
 	} else {
 		r.m.stats.dirtyDropped.Add(1)
 	}
-	select {
-	case r.kick <- struct{}{}:
-	default:
-	}
+	ring(r.kick)
 }
 
 // size is how many keys are under repair.
@@ -74,7 +71,7 @@ func (r *repairer) run() {
 		}
 		for more := true; more && r.m.ctx.Err() == nil; {
 			more = r.pass()
-			r.m.pause(lastRetry/2 + time.Duration(r.m.jitter()*float64(lastRetry/2)))
+			rest(r.m.ctx, lastRetry/2+time.Duration(r.m.jitter()*float64(lastRetry/2)))
 		}
 	}
 }

@@ -21,10 +21,7 @@ func (c *core) wake() {
 
 func (c *core) wakeLocked() {
 	for w := range c.watchers {
-		select {
-		case w <- struct{}{}:
-		default: // it has not looked since the last change
-		}
+		ring(w)
 	}
 }
 
