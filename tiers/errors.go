@@ -23,6 +23,10 @@ var (
 	// Nothing was applied.
 	ErrConflict = errors.New("stamp is not current")
 
+	// ErrReadOnly: who asks may read and not write. Nothing was applied. Of an
+	// Elector: nor may it lead.
+	ErrReadOnly = errors.New("the role may only read")
+
 	// ErrForeign: an entry of the cache was written by a newer version of the
 	// library. It is read from the source, and not overwritten by what was read
 	// there; a newer write still replaces it, as it does any entry.

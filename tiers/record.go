@@ -48,6 +48,10 @@ type Record struct {
 	// over because it exceeds MaxData; Data is nil then. 0: Data is whole.
 	Oversize int
 
+	// Raw is the entry as the cache that gave it keeps it, for Fill.Replace: what
+	// contradicts the source can be replaced by what it said. nil from a source.
+	Raw []byte
+
 	// AsOf is an instant, with its monotonic reading, at which the record was
 	// current in the tier or later: the one before the request was sent, never
 	// the arrival. For an answer out of a client-side cache it is the sending

@@ -49,11 +49,15 @@ type Source interface {
 const MaxBatch = 500
 
 // A Write sets or deletes one name.
+//
+// If holds for a value whose stamp it is. For a name without a value it holds if
+// it is the zero Stamp, or of this epoch and neither older than the delete nor
+// newer than the head; where what was deleted is kept no more, it does not.
 type Write struct {
 	Name   string
 	Data   []byte // the new value; nil with Delete
 	Delete bool
-	If     *Stamp // nil: always; else only if this is the current stamp (of an absent name: the zero Stamp)
+	If     *Stamp // nil: always; else only if the name has not changed since it was read with this stamp
 	Actor  string // who, for the row's history; may be empty
 	Reason string // why; may be empty
 }
@@ -93,9 +97,10 @@ type Cache interface {
 	// times out may still be carried out: fills are idempotent.
 	Fill(ctx context.Context, namespace string, fills []Fill) []FillResult
 
-	// Lease grants the right to ask the source for name to one caller at a
-	// time, for d at most. It is a hint that saves work, never a lock.
-	Lease(ctx context.Context, namespace, name string, d time.Duration) (held bool, err error)
+	// Lease grants, per name, the right to ask the source to one caller at a
+	// time, for d at most; held stands in the order of names. It is a hint that
+	// saves work, never a lock.
+	Lease(ctx context.Context, namespace string, names []string, d time.Duration) (held []bool, err error)
 
 	// Watch calls sink with an event for each change of a name loaded through
 	// this Cache value. Otherwise as Source.Watch.
@@ -112,6 +117,7 @@ type Fill struct {
 // A FillResult says what became of a Fill.
 type FillResult struct {
 	Stored bool // false with a nil Err: the cache holds this record or a newer one
+	Ahead  bool // not stored, because the stamp that the cache holds is newer
 	Err    error
 }
 

@@ -122,7 +122,13 @@ func (c cache) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.
 	return rs
 }
 
-func (c cache) Lease(context.Context, string, string, time.Duration) (bool, error) { return true, nil }
+func (c cache) Lease(_ context.Context, _ string, names []string, _ time.Duration) ([]bool, error) {
+	held := make([]bool, len(names))
+	for i := range held {
+		held[i] = true
+	}
+	return held, nil
+}
 
 // Watch tells what the scheduler delivers, and that it is alive unless it is
 // cut or frozen or has something to deliver.

@@ -49,14 +49,14 @@ func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) 
 }
 
 // Lease is tiers.Cache's.
-func (c *Cache) Lease(ctx context.Context, namespace, name string, d time.Duration) (bool, error) {
-	f, err := c.meet(ctx, Lease, 1)
+func (c *Cache) Lease(ctx context.Context, namespace string, names []string, d time.Duration) ([]bool, error) {
+	f, err := c.meet(ctx, Lease, len(names))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	held, err := c.below.Lease(ctx, namespace, name, d)
+	held, err := c.below.Lease(ctx, namespace, names, d)
 	if lost := f.answer(ctx); lost != nil {
-		return false, lost
+		return nil, lost
 	}
 	return held, err
 }

@@ -132,7 +132,7 @@ func TestHangEndsWithTheContext(t *testing.T) {
 		unavailable(within(func(ctx context.Context) error { return s.Load(ctx, ns, []string{"a"})[0].Err }))
 		unavailable(within(func(ctx context.Context) error { return c.Load(ctx, ns, []string{"a"})[0].Err }))
 		unavailable(within(func(ctx context.Context) error { return c.Fill(ctx, ns, fill(1))[0].Err }))
-		unavailable(within(func(ctx context.Context) error { _, err := c.Lease(ctx, ns, "a", 1); return err }))
+		unavailable(within(func(ctx context.Context) error { _, err := c.Lease(ctx, ns, []string{"a"}, 1); return err }))
 		within(func(ctx context.Context) error { return c.Watch(ctx, ns, nil) })
 		err := within(func(ctx context.Context) error { _, err := s.Write(ctx, ns, set("1")); return err })
 		if tiers.OutcomeOf(err) != tiers.Unknown {

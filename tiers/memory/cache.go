@@ -128,23 +128,28 @@ func checkFill(f tiers.Fill) error {
 	return nil
 }
 
-// Lease is tiers.Cache's.
-func (c *Cache) Lease(ctx context.Context, namespace, name string, d time.Duration) (bool, error) {
+// Lease is tiers.Cache's. An invalid name is an error for all.
+func (c *Cache) Lease(ctx context.Context, namespace string, names []string, d time.Duration) ([]bool, error) {
 	if err := refuses(ctx, namespace); err != nil {
-		return false, fmt.Errorf("lease %q: %w", name, err)
+		return nil, fmt.Errorf("lease: %w", err)
 	}
-	if err := tiers.CheckName(name); err != nil {
-		return false, fmt.Errorf("lease %q: %w", name, err)
+	for _, name := range names {
+		if err := tiers.CheckName(name); err != nil {
+			return nil, fmt.Errorf("lease %q: %w", name, err)
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	sp := c.spaceLocked(namespace)
 	now := time.Now()
-	if now.Before(sp.leases[name]) {
-		return false, nil
+	held := make([]bool, len(names))
+	for i, name := range names {
+		if !now.Before(sp.leases[name]) {
+			sp.leases[name] = now.Add(d)
+			held[i] = true
+		}
 	}
-	sp.leases[name] = now.Add(d)
-	return true, nil
+	return held, nil
 }
 
 // Watch is tiers.Cache's.

@@ -139,8 +139,8 @@ func TestTTLAndLeaseAreHalfOpen(t *testing.T) {
 		c := memory.NewCache()
 		fill(t, c, "a", 5, time.Second)
 		lease := func() bool {
-			held, err := c.Lease(t.Context(), ns, "a", time.Second)
-			return held && err == nil
+			held, err := c.Lease(t.Context(), ns, []string{"a"}, time.Second)
+			return err == nil && held[0]
 		}
 		miss := func() bool { return errors.Is(c.Load(t.Context(), ns, []string{"a"})[0].Err, tiers.ErrMiss) }
 		if !lease() {
@@ -227,7 +227,7 @@ func watching(t *testing.T, f func(t *testing.T, s *memory.Source, c *memory.Cac
 func TestLossIsToldBeforeAlive(t *testing.T) {
 	watching(t, func(t *testing.T, s *memory.Source, c *memory.Cache, ofSource, ofCache *heard) {
 		fill(t, c, "a", 9, 0)
-		c.Lease(t.Context(), ns, "a", time.Hour)
+		c.Lease(t.Context(), ns, []string{"a"}, time.Hour)
 		c.Flush()
 		if told := ofCache.take(); told[0] != "L" || told[len(told)-1] != "A" {
 			t.Errorf("heard %q after a loss, want Lost first and Alive last", told)
@@ -235,7 +235,7 @@ func TestLossIsToldBeforeAlive(t *testing.T) {
 		if r := c.Load(t.Context(), ns, []string{"a"})[0]; !errors.Is(r.Err, tiers.ErrMiss) {
 			t.Errorf("after a loss: %v, want a miss", r.Err)
 		}
-		if held, _ := c.Lease(t.Context(), ns, "a", time.Hour); !held || !fill(t, c, "a", 1, 0) {
+		if held, _ := c.Lease(t.Context(), ns, []string{"a"}, time.Hour); !held[0] || !fill(t, c, "a", 1, 0) {
 			t.Error("a lease or a stamp outlived the loss")
 		}
 		s.StepEpoch()

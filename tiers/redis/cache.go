@@ -140,30 +140,43 @@ func (c *Cache) ask(ctx context.Context, fn func(*session)) error {
 	}
 }
 
-// Lease implements [tiers.Cache]. The lease ends by itself; nothing gives it
-// back. d is rounded up to a millisecond.
-func (c *Cache) Lease(ctx context.Context, namespace, name string, d time.Duration) (held bool, err error) {
-	fail := func(err error) (bool, error) { return false, fmt.Errorf("redis: lease %q: %w", name, err) }
-	if err := checkPlace(namespace, name); err != nil {
-		return fail(err)
-	}
+// Lease implements [tiers.Cache]. Leases end by themselves; nothing gives them
+// back. d is rounded up to a millisecond. An error is of all names.
+func (c *Cache) Lease(ctx context.Context, namespace string, names []string, d time.Duration) ([]bool, error) {
+	fail := func(err error) ([]bool, error) { return nil, fmt.Errorf("redis: lease: %w", err) }
 	if d <= 0 {
 		return fail(fmt.Errorf("a lease of %v", d))
 	}
-	key := leaseKey(entryKey(c.conf.KeyPrefix, spaceOf(namespace), name))
-	var answer error
-	err = c.ask(ctx, func(s *session) {
-		answer = s.client.Do(context.Background(), s.client.B().Set().Key(key).Value("1").Nx().PxMilliseconds(millis(d)).Build()).Error()
-	})
-	switch {
-	case err != nil:
-		return fail(err)
-	case rueidis.IsRedisNil(answer):
-		return false, nil
-	case answer != nil:
-		return fail(explain(answer))
+	sp := spaceOf(namespace)
+	keys := make([]string, len(names))
+	for i, name := range names {
+		if err := checkPlace(namespace, name); err != nil {
+			return fail(fmt.Errorf("%q: %w", name, err))
+		}
+		keys[i] = leaseKey(entryKey(c.conf.KeyPrefix, sp, name))
 	}
-	return true, nil
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	var answers []rueidis.RedisResult
+	err := c.ask(ctx, func(s *session) {
+		sets := make([]rueidis.Completed, len(keys))
+		for i, key := range keys {
+			sets[i] = s.client.B().Set().Key(key).Value("1").Nx().PxMilliseconds(millis(d)).Build()
+		}
+		answers = s.client.DoMulti(context.Background(), sets...)
+	})
+	if err != nil {
+		return fail(err)
+	}
+	held := make([]bool, len(keys))
+	for i, a := range answers {
+		err := a.Error()
+		if held[i] = err == nil; !held[i] && !rueidis.IsRedisNil(err) {
+			return fail(fmt.Errorf("%q: %w", names[i], explain(err)))
+		}
+	}
+	return held, nil
 }
 
 func checkPlace(namespace, name string) error {

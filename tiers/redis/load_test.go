@@ -209,21 +209,21 @@ func TestLeaseIsHeldByOneAtATime(t *testing.T) {
 	r := private(t)
 	a, b := open(t, r.URL()), open(t, r.URL())
 	ctx := limit(t, patience)
-	held, err := a.Lease(ctx, ns, "x", time.Hour)
-	if err != nil || !held {
+	held, err := a.Lease(ctx, ns, []string{"x"}, time.Hour)
+	if err != nil || !held[0] {
 		t.Fatalf("first: %v, %v", held, err)
 	}
-	if held, err = b.Lease(ctx, ns, "x", time.Hour); err != nil || held {
+	if held, err = b.Lease(ctx, ns, []string{"x", "z"}, time.Hour); err != nil || held[0] || !held[1] {
 		t.Errorf("second: %v, %v", held, err)
 	}
-	if held, err = b.Lease(ctx, ns, "y", time.Nanosecond); err != nil || !held {
+	if held, err = b.Lease(ctx, ns, []string{"y"}, time.Nanosecond); err != nil || !held[0] {
 		t.Errorf("other name: %v, %v", held, err)
 	}
 	eventually(t, "the short lease to end", func() bool {
-		held, err := a.Lease(ctx, ns, "y", time.Hour)
-		return err == nil && held
+		held, err := a.Lease(ctx, ns, []string{"y"}, time.Hour)
+		return err == nil && held[0]
 	})
-	if _, err = a.Lease(ctx, ns, "x", 0); err == nil || errors.Is(err, tiers.ErrUnavailable) {
+	if _, err = a.Lease(ctx, ns, []string{"x"}, 0); err == nil || errors.Is(err, tiers.ErrUnavailable) {
 		t.Errorf("a lease of 0: %v", err)
 	}
 	put(t, a, value("x", 1, 1, `1`)) // a lease does not stand in the entry's place
@@ -240,7 +240,7 @@ func TestAnEndedContextIsNoCall(t *testing.T) {
 	if err := c.Fill(ctx, ns, []tiers.Fill{{Record: value("x", 1, 1, `1`)}})[0].Err; !errors.Is(err, context.Canceled) {
 		t.Errorf("fill: %v", err)
 	}
-	if _, err := c.Lease(ctx, ns, "x", time.Second); !errors.Is(err, context.Canceled) {
+	if _, err := c.Lease(ctx, ns, []string{"x"}, time.Second); !errors.Is(err, context.Canceled) {
 		t.Errorf("lease: %v", err)
 	}
 	if err := c.Watch(ctx, ns, func(tiers.Event) { t.Error("heard something") }); !errors.Is(err, context.Canceled) {

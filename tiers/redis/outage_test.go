@@ -33,7 +33,7 @@ func TestADeadServerFailsAtOnceAndIsFoundWhenItStarts(t *testing.T) {
 	if err := c.Fill(t.Context(), ns, []tiers.Fill{{Record: value("x", 1, 1, `1`)}})[0].Err; !errors.Is(err, tiers.ErrUnavailable) {
 		t.Errorf("fill: %v", err)
 	}
-	if _, err := c.Lease(t.Context(), ns, "x", time.Second); !errors.Is(err, tiers.ErrUnavailable) {
+	if _, err := c.Lease(t.Context(), ns, []string{"x"}, time.Second); !errors.Is(err, tiers.ErrUnavailable) {
 		t.Errorf("lease: %v", err)
 	}
 	if events := l.heard(); len(events) > 0 {

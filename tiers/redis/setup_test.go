@@ -96,7 +96,7 @@ func TestTheDocumentedRightsSuffice(t *testing.T) {
 	if err := load(t, c, "x").Err; !errors.Is(err, tiers.ErrMiss) {
 		t.Fatal(err)
 	}
-	if held, err := c.Lease(limit(t, patience), ns, "x", patience); err != nil || !held {
+	if held, err := c.Lease(limit(t, patience), ns, []string{"x"}, patience); err != nil || !held[0] {
 		t.Errorf("lease: %v, %v", held, err)
 	}
 	put(t, c, value("x", 1, 1, `1`))

@@ -238,18 +238,20 @@ func (c bent) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.F
 	return rs
 }
 
-func (c bent) Lease(ctx context.Context, ns, name string, d time.Duration) (bool, error) {
-	held, err := c.Cache.Lease(ctx, ns, name, d)
-	if c.lease != nil {
-		held = c.lease(held)
+func (c bent) Lease(ctx context.Context, ns string, names []string, d time.Duration) ([]bool, error) {
+	held, err := c.Cache.Lease(ctx, ns, names, d)
+	for i := range held {
+		if c.lease != nil {
+			held[i] = c.lease(held[i])
+		}
 	}
 	return held, err
 }
 
 type foreverLease struct{ tiers.Cache }
 
-func (c foreverLease) Lease(ctx context.Context, ns, name string, d time.Duration) (bool, error) {
-	return c.Cache.Lease(ctx, ns, name, time.Hour)
+func (c foreverLease) Lease(ctx context.Context, ns string, names []string, d time.Duration) ([]bool, error) {
+	return c.Cache.Lease(ctx, ns, names, time.Hour)
 }
 
 type allOrNone struct{ tiers.Cache }

@@ -180,22 +180,22 @@ func cacheWatchEnds(p *cacheProbe) {
 
 func (p *cacheProbe) lease(name string, d time.Duration) bool {
 	p.Helper()
-	held, err := p.cache.Lease(p.ctx, p.ns, name, d)
-	if err != nil {
-		p.Fatalf("lease %q: %v", name, err)
+	held, err := p.cache.Lease(p.ctx, p.ns, []string{name}, d)
+	if err != nil || len(held) != 1 {
+		p.Fatalf("lease %q: %v, %v", name, held, err)
 	}
-	return held
+	return held[0]
 }
 
 func leaseHasOneHolder(p *cacheProbe) {
 	var held atomic.Int64
 	var failed atomic.Pointer[error]
 	crowd(func(int) {
-		ok, err := p.cache.Lease(p.ctx, p.ns, "a", time.Hour)
+		got, err := p.cache.Lease(p.ctx, p.ns, []string{"a"}, time.Hour)
 		if err != nil {
 			failed.Store(&err)
 		}
-		if ok {
+		if err == nil && got[0] {
 			held.Add(1)
 		}
 	})
@@ -246,7 +246,7 @@ func cacheContextEnded(p *cacheProbe) {
 		p.Fatalf("fill with an ended context: want an error for each of 2 fills, got %d results", len(fs))
 	}
 	var err error
-	p.promptly("Lease with an ended context", func() { _, err = p.cache.Lease(ctx, p.ns, "a", time.Second) })
+	p.promptly("Lease with an ended context", func() { _, err = p.cache.Lease(ctx, p.ns, []string{"a"}, time.Second) })
 	if err == nil {
 		p.Fatalf("lease with an ended context was answered")
 	}
