@@ -1,14 +1,11 @@
 package redis
 
-// What a user says about the server, checked before anything is dialed. No
-// text made here repeats the URL: it may hold a password.
+// What a user says about the servers, checked before anything is dialed.
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net"
-	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,18 +16,42 @@ import (
 
 // Config says which server to use. Only URL is needed.
 type Config struct {
-	// URL is redis://user:password@host:6379/0, or rediss:// for TLS with the
-	// system's certificate authorities. User, password, port and database may
-	// be left out. Parameters after '?' are refused.
+	// URL is one of
+	//
+	//	redis://user:password@host:6379/0                                one server
+	//	redis://user:password@host:6379?addr=host2:6379&addr=host3:6379  a Cluster, by some of its nodes
+	//	redis://user:password@host:6379?cluster=true                     a Cluster, by one address
+	//	redis://user:password@host:26379/0?addr=host2:26379&master_set=name  the master of that name, by its Sentinels
+	//	unix://user:password@/path/to/socket                             one server, on this machine
+	//
+	// or the same with rediss:// for TLS with the system's certificate
+	// authorities; nothing switches the verification off. User, password, port
+	// and database may be left out. They are those of the servers, not of
+	// Sentinels.
 	URL string
+
+	// Plaintext says that a URL without TLS to another machine is meant: who
+	// can read that network reads every option and the password. Without it such a
+	// URL is refused, and so is a node that a cluster or a Sentinel names.
+	Plaintext bool
+
+	// SentinelUser and SentinelPassword are for Sentinels that ask for a
+	// password. The user may be empty.
+	SentinelUser, SentinelPassword string
 
 	// KeyPrefix begins every key. Two fleets with different prefixes share
 	// nothing. Letters, digits, '.', '_' and '-'; not "lease". Default "fastopt".
 	KeyPrefix string
 
-	// Heartbeat is the time between two questions whether the connection
+	// Heartbeat is the time between two questions whether a connection
 	// lives, 10 ms to 500 ms. Default 250 ms.
 	Heartbeat time.Duration
+
+	// Poll is for a server or a proxy without CLIENT TRACKING: all names that were
+	// loaded are read again at this interval, 100 ms to 1 s. 0, the default:
+	// the server tells what has changed. See the package documentation for
+	// what is promised then.
+	Poll time.Duration
 }
 
 const (
@@ -44,95 +65,74 @@ const (
 	// dialTimeout bounds the connect, and again the first exchange on it.
 	dialTimeout = 200 * time.Millisecond
 
-	// maxCalls at once, each with one place in the ring of the connection: the
+	// maxCalls at once, each with few places in the ring of a connection: the
 	// ring never fills, for a full one would block its callers beyond any deadline.
 	maxCalls  = 256
 	ringScale = 10 // 1,024 places
 )
 
-// options checks conf and returns it with defaults in place, and what the
-// client needs to know. Errors are [tiers.ErrSetup].
-func (conf Config) options() (Config, rueidis.ClientOption, error) {
+// A setup is a Config that was checked, and what follows from it. It is immutable.
+type setup struct {
+	Config // defaults in place
+	place
+	opt rueidis.ClientOption // of each connection to a server
+}
+
+// check returns what follows from conf. Errors are [tiers.ErrSetup].
+func (conf Config) check() (*setup, error) {
 	if conf.KeyPrefix == "" {
 		conf.KeyPrefix = defaultPrefix
 	}
 	if conf.Heartbeat == 0 {
 		conf.Heartbeat = defaultHeartbeat
 	}
-	opt, err := parseURL(conf.URL)
+	p, opt, err := parseURL(conf.URL)
 	switch {
 	case err != nil:
+	case p.network == "tcp" && opt.TLSConfig == nil && !conf.Plaintext && !all(p.addrs, loopback):
+		err = errPlaintext
+	case p.master == "" && conf.SentinelUser+conf.SentinelPassword != "":
+		err = fmt.Errorf("SentinelUser or SentinelPassword without a URL of Sentinels; add ?master_set=name to URL")
+	case conf.SentinelUser != "" && conf.SentinelPassword == "":
+		err = fmt.Errorf("SentinelUser without SentinelPassword")
 	case strings.Trim(conf.KeyPrefix, prefixChars) != "":
 		err = fmt.Errorf("a KeyPrefix holds other characters than letters, digits, '.', '_' and '-'")
 	case conf.KeyPrefix == "lease":
 		err = fmt.Errorf("the KeyPrefix \"lease\" is taken by the keys of leases")
 	case conf.Heartbeat < 10*time.Millisecond || conf.Heartbeat > 500*time.Millisecond:
 		err = fmt.Errorf("a Heartbeat of %v: allowed are 10ms to 500ms", conf.Heartbeat)
+	case conf.Poll != 0 && (conf.Poll < 100*time.Millisecond || conf.Poll > time.Second):
+		err = fmt.Errorf("a Poll of %v: allowed are 0 and 100ms to 1s", conf.Poll)
 	}
 	if err != nil {
-		return conf, opt, fmt.Errorf("redis: %w: %w", tiers.ErrSetup, err)
+		return nil, fmt.Errorf("redis: %w: %w", tiers.ErrSetup, err)
 	}
-	return conf, liveness(opt), nil
+	return &setup{Config: conf, place: p, opt: liveness(opt)}, nil
+}
+
+func all(addrs []string, is func(string) bool) bool {
+	return !slices.ContainsFunc(addrs, func(addr string) bool { return !is(addr) })
 }
 
 const prefixChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
-// liveness sets what makes the client notice a dead server and never wait for
+var errPlaintext = fmt.Errorf("no TLS to another machine; write rediss:// in URL, or set Plaintext if that is meant")
+
+// liveness sets what makes a client notice a dead server and never wait for
 // one. With its defaults local copies went on for 11 s against a frozen server.
+// The client's own heartbeats are off: ours notice silence sooner.
 func liveness(opt rueidis.ClientOption) rueidis.ClientOption {
 	opt.ClientName = "fastopt"
 	opt.ClientSetInfo = rueidis.DisableClientSetInfo // needs a right that servers before 7.2 do not know
 	opt.ForceSingleClient = true
-	opt.PipelineMultiplex = -1 // one connection: with several, copies outlive the loss of one
+	opt.PipelineMultiplex = -1 // one connection: with several, one may go deaf unnoticed
 	opt.BlockingPipeline = -1  // also for large batches
 	opt.AlwaysPipelining = true
 	opt.DisableRetry = true
-	opt.Dialer = net.Dialer{Timeout: dialTimeout, KeepAlive: 300 * time.Millisecond}
-	opt.ConnWriteTimeout = 300 * time.Millisecond
+	opt.Dialer = net.Dialer{Timeout: dialTimeout, KeepAlive: -1}
+	opt.ConnWriteTimeout = silence
 	opt.RingScaleEachConn = ringScale
 	opt.ReadBufferEachConn = 1 << 16
 	opt.WriteBufferEachConn = 1 << 16
-	opt.CacheSizeEachConn = 16 << 20
 	return opt
-}
-
-func parseURL(text string) (opt rueidis.ClientOption, err error) {
-	if text == "" {
-		return opt, fmt.Errorf("URL is empty; write redis://host:6379")
-	}
-	u, err := url.Parse(text)
-	if err != nil { // its text repeats the URL
-		return opt, fmt.Errorf("URL cannot be parsed; special characters in user and password are written as %%XX")
-	}
-	switch {
-	case u.Scheme != "redis" && u.Scheme != "rediss":
-		return opt, fmt.Errorf("URL does not begin with redis:// or rediss://")
-	case u.Hostname() == "":
-		return opt, fmt.Errorf("URL names no host")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return opt, fmt.Errorf("URL has parameters; none is supported")
-	}
-	port := u.Port()
-	if port == "" {
-		port = "6379"
-	} else if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return opt, fmt.Errorf("URL has a port that is none")
-	}
-	if db := strings.Trim(u.Path, "/"); db != "" {
-		n, err := strconv.ParseUint(db, 10, 16)
-		if err != nil {
-			return opt, fmt.Errorf("URL has a path that is no number of a database")
-		}
-		opt.SelectDB = int(n)
-	}
-	opt.InitAddress = []string{net.JoinHostPort(u.Hostname(), port)}
-	opt.Username = u.User.Username()
-	opt.Password, _ = u.User.Password()
-	if opt.Username != "" && opt.Password == "" {
-		return opt, fmt.Errorf("URL names a user without a password; redis://:password@host is the form without a user")
-	}
-	if u.Scheme == "rediss" {
-		opt.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname()}
-	}
-	return opt, nil
 }

@@ -8,7 +8,7 @@
 // scripts; not a node of a cluster. A replica serves reads and refuses fills.
 // The least rights, for the default prefix:
 //
-//	ACL SETUSER fastopt on >PASSWORD resetkeys ~fastopt:* ~lease:fastopt:* resetchannels -@all +hello +auth +select +ping +client|tracking +client|caching +get +getrange +set +eval +evalsha
+//	ACL SETUSER fastopt on >PASSWORD resetkeys ~fastopt:* ~lease:fastopt:* resetchannels -@all +hello +auth +select +ping +client|tracking +get +getrange +set +eval +evalsha
 //
 // # What stands in it
 //

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -30,7 +29,6 @@ func TestWrongPasswordAndMissingRightsSayWhatToDo(t *testing.T) {
 	r := private(t)
 	op := operate(t, r.Addr())
 	op.do(rights(t)...)
-	op.do("ACL", "SETUSER", "deaf", "on", ">"+canary, "~*", "+@all", "-client|caching")
 	op.do("ACL", "SETUSER", "untracked", "on", ">"+canary, "~*", "+@all", "-client")
 	op.do("ACL", "SETUSER", "elsewhere", "on", ">"+canary, "~other:*", "+@all")
 	op.do("ACL", "SETUSER", "default", "off")
@@ -38,7 +36,6 @@ func TestWrongPasswordAndMissingRightsSayWhatToDo(t *testing.T) {
 		{"no password", "", "NOAUTH"},
 		{"wrong password", "fastopt:wrong-" + canary + "@", "WRONGPASS"},
 		{"unknown user", "nobody:" + canary + "@", "WRONGPASS"},
-		{"no right to opt in", "deaf:" + canary + "@", "NOPERM"},
 		{"no right to track", "untracked:" + canary + "@", "client tracking"},
 		{"no right on the keys", "elsewhere:" + canary + "@", "NOPERM"},
 	}
@@ -113,27 +110,6 @@ func TestTheDocumentedRightsSuffice(t *testing.T) {
 		t.Error("not stored")
 	}
 	l.after(t, at, "a push", changed("x"))
-}
-
-// Without the right to track, nothing is announced: a copy must not be believed.
-func TestALostRightToTrackIsNoticed(t *testing.T) {
-	r := private(t)
-	op := operate(t, r.Addr())
-	op.do(rights(t)...)
-	c := open(t, "redis://fastopt:"+canary+"@"+r.Addr())
-	put(t, c, value("x", 1, 1, `1`))
-	load(t, c, "x")
-	op.do("ACL", "SETUSER", "fastopt", "-client|caching")
-	deadline := time.Now().Add(5 * time.Second)
-	for load(t, c, "x").Err == nil {
-		if time.Now().After(deadline) {
-			t.Fatal("still answered from a copy that nobody tracks")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err := load(t, c, "x").Err; !errors.Is(err, tiers.ErrSetup) && !errors.Is(err, tiers.ErrUnavailable) {
-		t.Errorf("got %v", err)
-	}
 }
 
 // What a script may not read must not count as empty, or the newer record is lost.
