@@ -1,9 +1,11 @@
 package redis
 
-// What a user says about the servers, checked before anything is dialed.
+// What a user says about the servers, checked before anything is dialed. No text
+// made here repeats the key that seals entries.
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/fastopt/fastopt-go/internal/envelope"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -52,11 +55,40 @@ type Config struct {
 	// the server tells what has changed. See the package documentation for
 	// what is promised then.
 	Poll time.Duration
+
+	// MACKey seals entries and marks, so that who can write to the server and
+	// has not the key can set no option. At least 16 bytes, better 32 random ones;
+	// nil: entries carry a checksum, against accidents. See the package
+	// documentation for what a seal does not stop. Open keeps a copy.
+	MACKey []byte
+
+	seal *envelope.Seal // made of MACKey by check; nil without one
 }
+
+// String tells the fields but what is secret, of which it says whether it is set.
+func (conf Config) String() string {
+	set := func(is bool) string {
+		if is {
+			return "(set)"
+		}
+		return "(none)"
+	}
+	return fmt.Sprintf("redis.Config{URL:%s Plaintext:%v SentinelPassword:%s KeyPrefix:%q Heartbeat:%v Poll:%v MACKey:%s}",
+		set(conf.URL != ""), conf.Plaintext, set(conf.SentinelPassword != ""), conf.KeyPrefix, conf.Heartbeat, conf.Poll,
+		set(conf.MACKey != nil || conf.seal != nil))
+}
+
+// Format prints String for every verb of package fmt.
+func (conf Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, conf.String()) }
+
+// LogValue is String, for package slog.
+func (conf Config) LogValue() slog.Value { return slog.StringValue(conf.String()) }
 
 const (
 	defaultPrefix    = "fastopt"
 	defaultHeartbeat = 250 * time.Millisecond
+
+	shortestKey = 16 // bytes
 
 	// A heartbeat without an answer for so long ends the connection. With the
 	// longest interval a silent server is noticed within a second.
@@ -103,9 +135,14 @@ func (conf Config) check() (*setup, error) {
 		err = fmt.Errorf("a Heartbeat of %v: allowed are 10ms to 500ms", conf.Heartbeat)
 	case conf.Poll != 0 && (conf.Poll < 100*time.Millisecond || conf.Poll > time.Second):
 		err = fmt.Errorf("a Poll of %v: allowed are 0 and 100ms to 1s", conf.Poll)
+	case conf.MACKey != nil && len(conf.MACKey) < shortestKey:
+		err = fmt.Errorf("a MACKey of %d bytes: it needs at least %d; leave it nil for none", len(conf.MACKey), shortestKey)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("redis: %w: %w", tiers.ErrSetup, err)
+	}
+	if conf.MACKey != nil {
+		conf.seal, conf.MACKey = envelope.NewSeal(conf.MACKey), nil
 	}
 	return &setup{Config: conf, place: p, opt: liveness(opt)}, nil
 }

@@ -8,7 +8,7 @@
 // scripts; not a node of a cluster. A replica serves reads and refuses fills.
 // The least rights, for the default prefix:
 //
-//	ACL SETUSER fastopt on >PASSWORD resetkeys ~fastopt:* ~lease:fastopt:* resetchannels -@all +hello +auth +select +ping +client|tracking +get +getrange +set +eval +evalsha
+//	ACL SETUSER fastopt on >PASSWORD resetkeys ~fastopt:* ~lease:fastopt:* resetchannels -@all +hello +auth +select +ping +client|tracking +client|caching +get +getrange +set +eval +evalsha
 //
 // # What stands in it
 //
@@ -26,6 +26,14 @@
 // A script stores a record only if its stamp is newer than the one that
 // stands, so writes may come late, twice and in any order. Bytes whose header is
 // no stamp, and keys of another type, count as empty.
+//
+// Beside its records each namespace has one mark (see [tiers.Marker]), which says whose
+// history they are of and steps while somebody feeds them. It stands under the key
+// of a record without its last part, so that no name can ever meet it; the rights above cover
+// it, and nobody is told when it changes:
+//
+//	fastopt:<namespace>
+//	M11 1b2e07f4 fed=1042 epoch=3 timeline=2 lineage="5e3c" system="7421" database="16384"
 //
 // # What happens when
 //

@@ -51,11 +51,12 @@ type reading struct {
 	session *session
 	replies []reply
 	sent    time.Time // before the batch was sent
-	ended   bool      // the session ended meanwhile: pushes for these names may be lost already
+	seal    *envelope.Seal
+	ended   bool // the session ended meanwhile: pushes for these names may be lost already
 }
 
 func (c *Cache) read(s *session, keys []string) reading {
-	r := reading{session: s, sent: time.Now()}
+	r := reading{session: s, seal: c.set.seal, sent: time.Now()}
 	r.replies = s.read(keys)
 	r.ended = !c.hub.lives(s)
 	return r
@@ -77,11 +78,11 @@ func (r reading) result(namespace, name string, n int) tiers.Result {
 	case err != nil:
 		return fail(r.session.explain(err))
 	}
-	rec, err := envelope.Decode(namespace, name, raw)
+	rec, err := r.seal.Decode(namespace, name, raw)
 	if err != nil {
 		return fail(err)
 	}
-	rec.AsOf = r.sent
+	rec.Raw, rec.AsOf = raw, r.sent
 	return tiers.Result{Record: rec}
 }
 

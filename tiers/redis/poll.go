@@ -35,6 +35,10 @@ func (polled) read(c rueidis.Client, keys []string, asking bool) []reply {
 	return readAll(c, keys, asking)
 }
 
+func (polled) peek(c rueidis.Client, key string, asking bool) reply {
+	return readAll(c, []string{key}, asking)[0]
+}
+
 func (polled) ping(c rueidis.Client) error { return pushed{}.ping(c) }
 
 // polls remembers what loads were told.

@@ -238,6 +238,13 @@ func (s *session) read(keys []string) []reply {
 	return all
 }
 
+// peek reads key without being told of its changes.
+func (s *session) peek(key string) reply {
+	return s.send([]string{key}, func(c rueidis.Client, _ []int, asking bool) []reply {
+		return []reply{s.track.peek(c, key, asking)}
+	})[0]
+}
+
 // do runs one command per key, each on the node that owns the key.
 func (s *session) do(keys []string, build func(b rueidis.Builder, i int) rueidis.Completed) []reply {
 	return s.send(keys, func(c rueidis.Client, places []int, asking bool) []reply {

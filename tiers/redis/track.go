@@ -17,6 +17,8 @@ type tracking interface {
 	// read reads keys of one node in one write. asking: their slots are on
 	// their way to that node.
 	read(c rueidis.Client, keys []string, asking bool) []reply
+	// peek reads key, and is told nothing of its changes.
+	peek(c rueidis.Client, key string, asking bool) reply
 	// ping asks whether the connection lives, and may still do what read needs.
 	ping(c rueidis.Client) error
 }
@@ -60,6 +62,17 @@ func (pushed) prepare(opt *rueidis.ClientOption) {
 
 func (pushed) read(c rueidis.Client, keys []string, asking bool) []reply {
 	return readAll(c, keys, asking)
+}
+
+// peek needs two commands. Where a slot is on its way they may not stand between
+// asking and reading; there it is one that the server does not take for a read.
+func (pushed) peek(c rueidis.Client, key string, asking bool) reply {
+	if asking {
+		return runAll(c, 1, asking, func(b rueidis.Builder, _ int) rueidis.Completed {
+			return b.Getex().Key(key).Build()
+		})[0]
+	}
+	return replies(c.DoMulti(context.Background(), c.B().ClientCaching().No().Build(), c.B().Get().Key(key).Build()))[1]
 }
 
 func (pushed) ping(c rueidis.Client) error {
