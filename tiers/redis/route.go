@@ -5,6 +5,8 @@ package redis
 // this time (ASK), while a slot is on its way.
 
 import (
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/redis/rueidis"
@@ -33,7 +35,11 @@ type run func(c rueidis.Client, places []int, asking bool) []reply
 func (s *session) send(keys []string, run run) []reply {
 	m := s.slots.Load()
 	if m == nil {
-		return run((*s.nodes.Load())[0].client, upTo(len(keys)), false)
+		all := run((*s.nodes.Load())[0].client, upTo(len(keys)), false)
+		if slices.ContainsFunc(all, demoted) {
+			s.lookAgain()
+		}
+		return all
 	}
 	parts := map[target]*part{}
 	for i, key := range keys {
@@ -90,7 +96,13 @@ func (s *session) one(to target, p *part, run run) []reply {
 	return run(n.client, p.places, to.asking)
 }
 
-// lookAgain asks for the map of slots soon.
+// demoted reports whether the server has refused to write, as a replica does.
+func demoted(r reply) bool {
+	re, ok := rueidis.IsRedisErr(r.err)
+	return ok && strings.Contains(re.Error(), "READONLY")
+}
+
+// lookAgain has it checked soon who owns what.
 func (s *session) lookAgain() {
 	select {
 	case s.moved <- struct{}{}:

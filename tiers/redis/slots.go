@@ -23,7 +23,7 @@ const (
 
 	// slotsEvery is how often the map is asked for, without a sign that it has
 	// changed. A change is noticed by the first command to a key that has moved.
-	slotsEvery = 5 * time.Second
+	slotsEvery = 2 * time.Second
 )
 
 // slots says which node owns which keys. It is immutable.
