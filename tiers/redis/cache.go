@@ -40,6 +40,10 @@ func Open(conf Config) (*Cache, error) {
 	if err != nil {
 		return nil, err
 	}
+	return start(set), nil
+}
+
+func start(set *setup) *Cache {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Cache{
 		set: set, hub: newHub(set.KeyPrefix),
@@ -47,7 +51,7 @@ func Open(conf Config) (*Cache, error) {
 		stop:  stop, stopped: ctx.Done(), done: make(chan struct{}),
 	}
 	go c.own(ctx)
-	return c, nil
+	return c
 }
 
 // Close ends the connection and all calls and watches, and waits for what runs

@@ -107,7 +107,8 @@ const (
 type setup struct {
 	Config // defaults in place
 	place
-	opt rueidis.ClientOption // of each connection to a server
+	opt   rueidis.ClientOption // of each connection to a server
+	track tracking             // how entries are read
 }
 
 // check returns what follows from conf. Errors are [tiers.ErrSetup].
@@ -144,7 +145,11 @@ func (conf Config) check() (*setup, error) {
 	if conf.MACKey != nil {
 		conf.seal, conf.MACKey = envelope.NewSeal(conf.MACKey), nil
 	}
-	return &setup{Config: conf, place: p, opt: liveness(opt)}, nil
+	set := &setup{Config: conf, place: p, opt: liveness(opt), track: pushed{}}
+	if conf.Poll > 0 {
+		set.track = polled{}
+	}
+	return set, nil
 }
 
 func all(addrs []string, is func(string) bool) bool {

@@ -133,6 +133,12 @@ type listener struct {
 
 func listen(t testing.TB, c *Cache) *listener {
 	t.Helper()
+	return listenWith(t, c, func(tiers.Event) {})
+}
+
+// listenWith calls sink with each event, too.
+func listenWith(t testing.TB, c *Cache, sink func(tiers.Event)) *listener {
+	t.Helper()
 	l := &listener{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -142,6 +148,7 @@ func listen(t testing.TB, c *Cache) *listener {
 			l.mu.Lock()
 			l.events = append(l.events, e)
 			l.mu.Unlock()
+			sink(e)
 		})
 	}()
 	t.Cleanup(func() { cancel(); <-done })

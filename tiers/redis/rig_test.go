@@ -185,12 +185,13 @@ func startGuarded(t testing.TB) *guarded {
 }
 
 // startSentinel starts one Sentinel, which ends with the test.
-func startSentinel(t testing.TB, host, port string) (addr string) {
+func startSentinel(t testing.TB, host, port string, more ...string) (addr string) {
 	t.Helper()
 	own := strconv.Itoa(freePort(t))
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := fmt.Sprintf("port %s\nbind 127.0.0.1\nsentinel monitor %s %s %s 2\nsentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 2000\n",
 		own, masterName, host, port, masterName, masterName)
+	text += strings.Join(more, "\n") + "\n"
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

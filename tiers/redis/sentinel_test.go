@@ -159,17 +159,12 @@ func TestAnUnknownMasterIsNamed(t *testing.T) {
 }
 
 func TestSentinelsMayAskForAPassword(t *testing.T) {
-	g := startGuarded(t)
-	for _, addr := range g.sentinels {
-		op := operate(t, addr)
-		op.do("SENTINEL", "CONFIG", "SET", "sentinel-pass", canary)
-		op.do("CONFIG", "SET", "requirepass", canary)
-	}
-	err := load(t, open(t, g.url()), "x").Err
-	if !errors.Is(err, tiers.ErrSetup) {
+	host, port, _ := net.SplitHostPort(private(t).Addr())
+	url := "redis://" + startSentinel(t, host, port, "requirepass "+canary) + "?master_set=" + masterName
+	if err := load(t, open(t, url), "x").Err; !errors.Is(err, tiers.ErrSetup) {
 		t.Errorf("without: %v", err)
 	}
-	c, err := Open(Config{URL: g.url(), SentinelPassword: canary})
+	c, err := Open(Config{URL: url, SentinelPassword: canary})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,6 @@ import (
 type session struct {
 	set   *setup             // immutable
 	hub   *hub               // immutable
-	track tracking           // immutable
 	began time.Time          // immutable; zero of the session's clock
 	ctx   context.Context    // immutable; ends with the session, and with it every dial
 	stop  context.CancelFunc // immutable
@@ -44,11 +43,11 @@ type session struct {
 // to find the servers and again to connect, plus the silence a heartbeat is given.
 func dial(ctx context.Context, set *setup, h *hub) (*session, error) {
 	s := &session{
-		set: set, hub: h, track: pushed{}, began: time.Now(),
+		set: set, hub: h, began: time.Now(),
 		over: make(chan error, 1), moved: make(chan struct{}, 1),
 	}
 	if set.Poll > 0 {
-		s.track, s.polls = polled{}, &polls{seen: map[string]seen{}, flying: map[*int64]bool{}}
+		s.polls = &polls{seen: map[string]seen{}, flying: map[*int64]bool{}}
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	s.nodes.Store(&[]*node{})
@@ -109,14 +108,14 @@ func (s *session) lookout(look func() error, every time.Duration) error {
 func (s *session) open(addr string) (*node, error) {
 	opt := s.set.opt
 	opt.OnInvalidations = func(keys []rueidis.RedisMessage) { s.hub.pushed(s, keys) }
-	s.track.prepare(&opt)
+	s.set.track.prepare(&opt)
 	client, conn, err := connect(s.ctx, s.set, addr, opt)
 	if err != nil {
 		return nil, err
 	}
 	n := &node{addr: addr, client: client, conn: conn, nudged: make(chan struct{}, 1)}
 	sent := s.now()
-	if err := n.ping(s.track); err != nil {
+	if err := n.ping(s.set.track); err != nil {
 		n.end()
 		return nil, err
 	}
@@ -147,7 +146,7 @@ func (s *session) addLocked(n *node) error {
 	all := append(slices.Clone(*s.nodes.Load()), n)
 	s.nodes.Store(&all)
 	s.work.Go(func() {
-		s.fail(n.beat(s.ctx, s.track, s.set.Heartbeat, s.now, s.heard))
+		s.fail(n.beat(s.ctx, s.set.track, s.set.Heartbeat, s.now, s.heard))
 	})
 	return nil
 }
@@ -230,7 +229,7 @@ func (s *session) read(keys []string) []reply {
 		load = s.polls.depart(s.now())
 	}
 	all := s.send(keys, func(c rueidis.Client, places []int, asking bool) []reply {
-		return s.track.read(c, pick(keys, places), asking)
+		return s.set.track.read(c, pick(keys, places), asking)
 	})
 	if s.polls != nil {
 		s.polls.land(load, keys, all)
@@ -241,7 +240,7 @@ func (s *session) read(keys []string) []reply {
 // peek reads key without being told of its changes.
 func (s *session) peek(key string) reply {
 	return s.send([]string{key}, func(c rueidis.Client, _ []int, asking bool) []reply {
-		return []reply{s.track.peek(c, key, asking)}
+		return []reply{s.set.track.peek(c, key, asking)}
 	})[0]
 }
 
