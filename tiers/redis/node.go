@@ -20,6 +20,7 @@ type node struct {
 	client rueidis.Client // immutable
 	conn   *ear           // immutable
 
+	counts   atomic.Bool   // it is of the session, so its end is a loss
 	answered atomic.Int64  // when the last answered heartbeat was sent, on the session's clock
 	nudged   chan struct{} // cap 1: a heartbeat is wanted now
 }

@@ -5,6 +5,7 @@ package redis
 
 import (
 	"context"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -70,7 +71,8 @@ type operator struct {
 
 func operate(t testing.TB, addr string) *operator {
 	t.Helper()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true,
+		Dialer: net.Dialer{KeepAlive: -1}}) // no commands of its own
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ type sentinel struct {
 	// Used by the lookout alone.
 	client rueidis.Client // of the Sentinel that is asked; nil: none
 	conn   *ear
-	turn   int // which address is asked next
+	spare  func() bool // the end of the session is not to cut conn any more
+	turn   int         // which address is asked next
 }
 
 // beginSentinel connects to the master.
@@ -91,7 +92,7 @@ func (w *sentinel) ask() (addr string, err error) {
 			w.client = nil
 			return "", err
 		}
-		context.AfterFunc(w.s.ctx, w.hangUp(w.client, w.conn))
+		w.spare = context.AfterFunc(w.s.ctx, cut(w.conn))
 	}
 	var reply []string
 	err = w.conn.await(func() (err error) {
@@ -100,15 +101,21 @@ func (w *sentinel) ask() (addr string, err error) {
 		return err
 	})
 	if err != nil || len(reply) != 2 {
-		w.hangUp(w.client, w.conn)()
-		w.client = nil
+		w.hangUp()
 		return "", errors.Join(err, errors.New("a Sentinel does not know the master"))
 	}
 	return net.JoinHostPort(reply[0], reply[1]), nil
 }
 
-func (w *sentinel) hangUp(client rueidis.Client, conn *ear) func() {
-	return func() { conn.Close(); client.Close() }
+func cut(conn *ear) func() { return func() { conn.Close() } }
+
+func (w *sentinel) hangUp() {
+	if w.client != nil {
+		w.spare()
+		w.conn.Close()
+		w.client.Close()
+		w.client = nil
+	}
 }
 
 // findMaster asks all Sentinels at once and believes the one who has heard of

@@ -60,25 +60,24 @@ func dial(ctx context.Context, set *setup, h *hub) (*session, error) {
 
 // begin connects to all servers, and then looks out for others.
 func (s *session) begin() (err error) {
-	var look func() error
-	var every time.Duration
 	switch {
 	case s.set.cluster:
-		look, every = s.lookAtSlots, slotsEvery
-		err = s.beginCluster()
+		if err = s.beginCluster(); err == nil {
+			s.work.Go(func() { s.fail(s.lookout(s.lookAtSlots, slotsEvery)) })
+		}
 	case s.set.master != "":
-		var watch *sentinel
-		if watch, err = s.beginSentinel(); err == nil {
-			look, every = watch.look, sentinelEvery
+		var w *sentinel
+		if w, err = s.beginSentinel(); err == nil {
+			s.work.Go(func() {
+				defer w.hangUp()
+				s.fail(s.lookout(w.look, sentinelEvery))
+			})
 		}
 	default:
 		_, err = s.join(s.set.addrs[0])
 	}
 	if err != nil {
 		return err
-	}
-	if look != nil {
-		s.work.Go(func() { s.fail(s.lookout(look, every)) })
 	}
 	if s.polls != nil {
 		s.work.Go(func() { s.fail(s.poll()) })
@@ -106,14 +105,18 @@ func (s *session) lookout(look func() error, every time.Duration) error {
 
 // open connects to a server and proves that it answers.
 func (s *session) open(addr string) (*node, error) {
+	n := &node{addr: addr, nudged: make(chan struct{}, 1)}
 	opt := s.set.opt
-	opt.OnInvalidations = func(keys []rueidis.RedisMessage) { s.hub.pushed(s, keys) }
+	opt.OnInvalidations = func(keys []rueidis.RedisMessage) {
+		if n.counts.Load() {
+			s.hub.pushed(s, keys)
+		}
+	}
 	s.set.track.prepare(&opt)
-	client, conn, err := connect(s.ctx, s.set, addr, opt)
-	if err != nil {
+	var err error
+	if n.client, n.conn, err = connect(s.ctx, s.set, addr, opt); err != nil {
 		return nil, err
 	}
-	n := &node{addr: addr, client: client, conn: conn, nudged: make(chan struct{}, 1)}
 	sent := s.now()
 	if err := n.ping(s.set.track); err != nil {
 		n.end()
@@ -143,6 +146,7 @@ func (s *session) addLocked(n *node) error {
 		n.end()
 		return errDialed
 	}
+	n.counts.Store(true)
 	all := append(slices.Clone(*s.nodes.Load()), n)
 	s.nodes.Store(&all)
 	s.work.Go(func() {
