@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,28 @@ func TestASessionNeverDialsAgain(t *testing.T) {
 	}
 	if err := s.wait(); err == nil {
 		t.Error("goes on without a reason")
+	}
+}
+
+// A connection that only asked around may end, and its end be told late.
+func TestTheEndOfAConnectionThatDoesNotCountIsNoLoss(t *testing.T) {
+	r := private(t)
+	c := ready(t, open(t, r.URL()))
+	l := listen(t, c)
+	l.after(t, 0, "Alive", kind(tiers.Alive))
+	s, err := c.hub.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.open(r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.end()
+	now := time.Now()
+	l.after(t, 0, "Alive", since(now.Add(defaultHeartbeat)))
+	if slices.ContainsFunc(l.heard(), kind(tiers.Lost)) {
+		t.Error("heard Lost")
 	}
 }
 
