@@ -33,7 +33,7 @@
 // it, and nobody is told when it changes:
 //
 //	fastopt:<namespace>
-//	M11 1b2e07f4 fed=1042 epoch=3 timeline=2 lineage="5e3c" system="7421" database="16384"
+//	M11 46bb71fc fed=1042 epoch=3 timeline=2 lineage="5e3c" system="7421" database="16384"
 //
 // # What happens when
 //
