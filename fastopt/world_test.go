@@ -43,12 +43,9 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 
 // config has the default times: TTL 10 s, grace 60 s.
 func (w *world) config() fastopt.Config {
-	return fastopt.Config{Source: w.source, Cache: markless{w.cache}, Relay: w.relay, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+	return fastopt.Config{Source: w.source, Cache: w.cache, Relay: w.relay, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 		Jitter: func() float64 { return 0.5 }}
 }
-
-// markless is a cache that keeps no mark: all of it is believed, as if it were fed.
-type markless struct{ tiers.Cache }
 
 // open opens a manager that is closed when the test ends.
 func (w *world) open(cfg fastopt.Config, rs ...*fastopt.Registry) *fastopt.Manager {
