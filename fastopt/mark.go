@@ -77,7 +77,7 @@ func (s *marks) init(m *Manager) {
 
 // run looks once a second, and when asked to, until Close.
 func (s *marks) run() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(markEvery)
 	defer timer.Stop()
 	for {
 		select {
@@ -129,12 +129,17 @@ func (s *marks) admits(epoch uint32) bool {
 	return s.refusal.Load() == nil && (marked == 0 || marked == epoch)
 }
 
-// answered notes the epoch of an answer of the source.
-func (s *marks) answered(epoch uint32) {
-	if s.marker != nil && epoch > s.epoch.Load() {
+// answered notes the epoch of an answer of the source, and reports whether the
+// answer is one: an older history than is known gives none (P10).
+func (s *marks) answered(epoch uint32) bool {
+	if s.marker == nil {
+		return true
+	}
+	if epoch > s.epoch.Load() {
 		s.raise(epoch)
 		ring(s.kick)
 	}
+	return epoch >= s.epoch.Load()
 }
 
 // raise notes an epoch. One that is not the first ends the freshness of
@@ -263,6 +268,9 @@ func (s *marks) lookFor(results []tiers.Result) {
 		}
 	}
 }
+
+// names reports whether there is a mark, and it is of that epoch.
+func (s *marks) names(epoch uint32) bool { return s.marked.Load() == epoch }
 
 // judges reports whether a record of the cache is of the history that is known,
 // and whether a mark says so.

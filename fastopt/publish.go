@@ -124,7 +124,9 @@ func (k *key) install(a *answer) outcome {
 // the source was asked after the record of cur had been read, and knew nothing
 // so new (P5). A source that lags or has lost its right gives no answers, so
 // what cur stems from was no commit of this history.
-func (a *answer) corrects(cur *meta) bool { return a.origin == Source && a.asked > cur.got }
+func (a *answer) corrects(cur *meta) bool {
+	return a.origin == Source && a.asked > cur.got && a.rec.Stamp.Epoch == cur.seen.Epoch
+}
 
 // next builds what follows cur when a is accepted.
 func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
