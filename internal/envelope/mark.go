@@ -2,7 +2,7 @@ package envelope
 
 // The text under which a mark stands in a shared cache, for people as well:
 //
-//	M11 1b2e07f4 fed=1042 epoch=3 timeline=2 lineage="5e3c…" system="7421…" database="16384"
+//	M11 46bb71fc fed=1042 epoch=3 timeline=2 lineage="5e3c" system="7421" database="16384"
 //	│└ version, twice
 //	│   └ sum of the namespace and all else: CRC-32C, or in version 2 a seal
 //	└ kind

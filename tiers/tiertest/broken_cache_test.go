@@ -77,8 +77,6 @@ var cacheBugs = []struct {
 	{"bytes are not compared", "ReplaceOfOtherBytesIsAPlainFill", func() tiers.Cache { return replacesAny{blind{memory.NewCache()}} }},
 }
 
-func newMemory() *memory.Cache { return memory.NewCache() }
-
 // blind can store what its memory would refuse: it damages the entry and
 // names the damage.
 type blind struct{ *memory.Cache }
