@@ -172,23 +172,24 @@ func (s stand) measure(b *testing.B, way way) (row []float64) {
 		lags = append(lags, float64(time.Since(began).Microseconds()))
 	}
 	row = append(row, median(lags))
-	return append(row, s.idle(b, set, change)...)
+	change(names(1000))
+	c.Close()
+	other.Close()
+	return append(row, s.idle(b, set)...)
 }
 
 // idle returns what 1,000 loaded names cost who does nothing with them.
-func (s stand) idle(b *testing.B, set *setup, change func([]string)) (row []float64) {
-	change(names(1000))
+func (s stand) idle(b *testing.B, set *setup) (row []float64) {
 	c := ready(b, start(set))
 	defer c.Close()
 	heap, server := heapKB(), s.memoryKB()
 	c.Load(limit(b, patience), ns, names(1000))
 	row = append(row, heapKB()-heap, s.memoryKB()-server)
-	l := listen(b, c)
-	l.after(b, 0, "Alive", kind(tiers.Alive))
+	go c.Watch(b.Context(), ns, func(tiers.Event) {})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	began := time.Now()
-	<-time.After(2 * time.Second)
+	<-time.After(4 * time.Second)
 	runtime.ReadMemStats(&after)
 	return append(row, float64(after.Mallocs-before.Mallocs)/time.Since(began).Seconds())
 }

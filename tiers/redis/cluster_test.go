@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,12 +40,14 @@ func (c cornered) Corrupt(namespace, name string, raw []byte) {
 }
 
 func TestCacheKeepsTheContractInACluster(t *testing.T) {
+	t.Parallel()
 	r := startCluster(t, 3, false)
 	c := cornered{open(t, r.url()), r}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
 }
 
 func TestPushesComeFromAllNodesOfACluster(t *testing.T) {
+	t.Parallel()
 	r := startCluster(t, 3, false)
 	c, other := open(t, r.url()), open(t, r.url())
 	l := listen(t, c)
@@ -121,7 +124,7 @@ func TestANodeThatJoinsIsHeardAtOnce(t *testing.T) {
 	eventually(t, "the new node to know the others", func() bool {
 		info, _ := r.ops[2].do("CLUSTER", "INFO").ToString()
 		nodes, _ := r.ops[0].do("CLUSTER", "INFO").ToString()
-		return contains(info, "cluster_known_nodes:3") && contains(info, "cluster_state:ok") && contains(nodes, "cluster_known_nodes:3")
+		return strings.Contains(info, "cluster_known_nodes:3") && strings.Contains(info, "cluster_state:ok") && strings.Contains(nodes, "cluster_known_nodes:3")
 	})
 	put(t, other, value("{j}", 1, 1, `1`))
 	load(t, c, "{j}")
@@ -239,7 +242,7 @@ func TestAURLOfTheWrongKindSaysWhatToWrite(t *testing.T) {
 				break
 			}
 		}
-		if !errors.Is(err, tiers.ErrSetup) || !contains(err.Error(), k.says) {
+		if !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), k.says) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

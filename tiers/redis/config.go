@@ -82,7 +82,7 @@ func (conf Config) String() string {
 func (conf Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, conf.String()) }
 
 // Format prints the config of c alike, and nothing else.
-func (c *Cache) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "redis.Cache{%v}", c.conf) }
+func (c *Cache) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "redis.Cache{%v}", c.set.Config) }
 
 // LogValue is String, for package slog.
 func (conf Config) LogValue() slog.Value { return slog.StringValue(conf.String()) }

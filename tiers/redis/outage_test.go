@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -233,5 +234,15 @@ func TestCloseEndsEverything(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+func TestASocketIsAServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "redis.sock")
+	private(t, "unixsocket="+path)
+	c := open(t, "unix://"+path)
+	put(t, c, value("x", 1, 1, `1`))
+	if err := load(t, c, "x").Err; err != nil {
+		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,12 +33,14 @@ func old(t *testing.T) *servers.RedisServer {
 }
 
 func TestCacheKeepsTheContractByPolls(t *testing.T) {
+	t.Parallel()
 	r := private(t)
 	c := corruptible{openPolled(t, r.URL()), operate(t, r.Addr())}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
 }
 
 func TestCacheKeepsTheContractByPollsInACluster(t *testing.T) {
+	t.Parallel()
 	r := startCluster(t, 3, false)
 	c := cornered{openPolled(t, r.url()), r}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
@@ -46,7 +49,7 @@ func TestCacheKeepsTheContractByPollsInACluster(t *testing.T) {
 func TestAServerWithoutTrackingIsPolledIfThatIsSaid(t *testing.T) {
 	r := old(t)
 	err := load(t, open(t, r.URL()), "x").Err
-	if !errors.Is(err, tiers.ErrSetup) || !contains(err.Error(), "Poll") {
+	if !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), "Poll") {
 		t.Errorf("without Poll: %v", err)
 	}
 	c, other := openPolled(t, r.URL()), openPolled(t, r.URL())

@@ -5,6 +5,7 @@ package redis
 import (
 	"sync"
 	"sync/atomic"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func TestR10EqualFillsFeedNoStorm(t *testing.T) {
 				t.Errorf("revision %d: cache %d heard %d changes", revision+1, i, n)
 			}
 		}
-		if stats, _ := op.do("INFO", "commandstats").ToString(); !contains(stats, "cmdstat_set:calls=1,") {
+		if stats, _ := op.do("INFO", "commandstats").ToString(); !strings.Contains(stats, "cmdstat_set:calls=1,") {
 			t.Errorf("revision %d: not stored exactly once: %s", revision+1, stats)
 		}
 	}

@@ -207,8 +207,6 @@ func private(t testing.TB, settings ...string) *servers.RedisServer {
 	return servers.PrivateRedis(t, servers.Options{Settings: settings})
 }
 
-func contains(text, part string) bool { return strings.Contains(text, part) }
-
 // noticed judges the time since a server fell silent: a second is promised, and
 // a busy machine may be late.
 func noticed(t testing.TB, began time.Time) {

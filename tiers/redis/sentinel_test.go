@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 )
 
 func TestCacheKeepsTheContractThroughSentinel(t *testing.T) {
+	t.Parallel()
 	g := startGuarded(t)
 	c := corruptible{open(t, g.url()), g.ops[0]}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
@@ -22,7 +24,7 @@ func (g *guarded) stopReplication(t testing.TB) {
 	g.ops[0].do("CLIENT", "KILL", "TYPE", "replica")
 	eventually(t, "the replica to be left behind", func() bool {
 		info, _ := g.ops[1].do("INFO", "replication").ToString()
-		return contains(info, "master_link_status:down")
+		return strings.Contains(info, "master_link_status:down")
 	})
 }
 
@@ -126,6 +128,7 @@ func TestAMasterThatIsNoneAnyMoreIsLeft(t *testing.T) {
 
 // One Sentinel that was not told is not believed, and a dead one is no loss.
 func TestTheSentinelThatHeardMostIsRight(t *testing.T) {
+	t.Parallel()
 	g := startGuarded(t)
 	host, port, _ := net.SplitHostPort(private(t).Addr())
 	stale := startSentinel(t, host, port)
@@ -153,7 +156,7 @@ func TestTheSentinelThatHeardMostIsRight(t *testing.T) {
 func TestAnUnknownMasterIsNamed(t *testing.T) {
 	g := startGuarded(t)
 	err := load(t, open(t, "redis://"+g.sentinels[0]+"?master_set=other"), "x").Err
-	if !errors.Is(err, tiers.ErrSetup) || !contains(err.Error(), "master_set") {
+	if !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), "master_set") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -129,6 +129,9 @@ func (s *session) open(addr string) (*node, error) {
 // join returns the node at addr, which it connects to if there is none: then it
 // has answered a heartbeat before the first read of it counts.
 func (s *session) join(addr string) (*node, error) {
+	if n := s.at(addr); n != nil {
+		return n, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n := s.at(addr); n != nil {
