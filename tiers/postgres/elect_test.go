@@ -38,6 +38,51 @@ func stand(t *testing.T, s *Source) *leader {
 	return l
 }
 
+// However many stand, three are connected; a place that becomes free is taken.
+func TestAFewCandidatesHoldAConnection(t *testing.T) {
+	url := migrated(t)
+	c := psql(t, url)
+	var all []*leader
+	var dials atomic.Int32
+	for range 8 {
+		s := open(t, url)
+		s.look = 200 * time.Millisecond
+		dial := s.conf.DialFunc
+		s.conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return dial(ctx, network, addr)
+		}
+		all = append(all, stand(t, s))
+	}
+	count := func(what string) (n int) {
+		must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`+what).Scan(&n))
+		return n
+	}
+	leading := func() (n int) {
+		for _, l := range all {
+			if l.leads.Load() {
+				n++
+			}
+		}
+		return n
+	}
+	for range 3 {
+		eventually(t, 5*time.Second, "three have seats, one of them the right", func() bool { return count("") == 4 && leading() == 1 })
+		before := dials.Load()
+		for end := time.Now().Add(600 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if n := count(""); n != 4 || leading() != 1 {
+				t.Fatalf("%d locks are held, %d lead; want 4 and 1", n, leading())
+			}
+		}
+		if n := dials.Load() - before; n > 5*4 { // 5 spares look every 200 to 400 ms
+			t.Errorf("%d dials in 600 ms by 5 that have no seat", n)
+		}
+		exec(t, c, `SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY pid HAVING count(*) = 2`)
+	}
+}
+
 func TestAHolderWhoseSessionIsKilledLosesTheRight(t *testing.T) {
 	url := migrated(t)
 	c := psql(t, url)

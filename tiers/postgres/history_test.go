@@ -139,7 +139,7 @@ func TestARefusedConnectionIsClosed(t *testing.T) {
 	url := migrated(t)
 	s := open(t, url+"&default_transaction_read_only=on")
 	_, err := s.Write(t.Context(), "app", []tiers.Write{{Name: "a", Data: []byte("1")}})
-	if tiers.OutcomeOf(err) != tiers.NotApplied || !errors.Is(err, tiers.ErrUnavailable) {
+	if tiers.OutcomeOf(err) != tiers.NotApplied || !errors.Is(err, tiers.ErrReadOnly) {
 		t.Errorf("a write to a read-only server: %v", err)
 	}
 	s.pool.mu.Lock()
