@@ -16,8 +16,8 @@ import (
 func TestCompactWorksInPortions(t *testing.T) {
 	url := migrated(t)
 	s, c := open(t, url), psql(t, url)
-	n := 2*compactPortion + 500
-	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'app', 'x.'||i, '1' FROM generate_series(1, $1::int) i`, n)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'app', 'x.'||i, '1' FROM generate_series(1, 20500) i`)
+	exec(t, c, `DELETE FROM fastopt.options WHERE name LIKE 'x.%' AND length(name) > 6`) // x.10000 to x.20500
 	exec(t, c, `DELETE FROM fastopt.options WHERE name LIKE 'x.%'`)
 	set(t, s, "a", "1")
 	head := load(t, s, "none").Stamp
@@ -25,14 +25,29 @@ func TestCompactWorksInPortions(t *testing.T) {
 	listener := psql(t, url)
 	exec(t, listener, `LISTEN fastopt`)
 	from := h.len()
-	removed, err := s.Compact(t.Context(), "app", 0)
-	if err != nil || removed != n {
-		t.Errorf("compacted %d, %v; want %d", removed, err, n)
+	horizonIs := func(want int) {
+		t.Helper()
+		var horizon int
+		must(t, c.QueryRow(t.Context(), `SELECT compacted FROM fastopt.namespaces`).Scan(&horizon))
+		if horizon != want {
+			t.Errorf("the horizon is %d, want %d", horizon, want)
+		}
 	}
-	var left, horizon uint64
-	must(t, c.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM fastopt.tombstones), compacted FROM fastopt.namespaces`).Scan(&left, &horizon))
-	if left != 0 || horizon != 2 || load(t, s, "none").Stamp != head {
-		t.Errorf("%d tombstones are left, the horizon is %d, the head %v; want none, 2 and %v", left, horizon, load(t, s, "none").Stamp, head)
+	var portion int
+	must(t, c.QueryRow(t.Context(), `SELECT fastopt.compact('app', '0')`).Scan(&portion))
+	if portion != compactPortion {
+		t.Errorf("a portion is %d, want %d", portion, compactPortion)
+	}
+	horizonIs(2) // the oldest first
+	removed, err := s.Compact(t.Context(), "app", 0)
+	if err != nil || removed != 20500-compactPortion {
+		t.Errorf("compacted %d, %v; want the rest", removed, err)
+	}
+	horizonIs(3)
+	var left int
+	must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM fastopt.tombstones`).Scan(&left))
+	if left != 0 || load(t, s, "none").Stamp != head {
+		t.Errorf("%d tombstones are left, the head is %v; want none and %v", left, load(t, s, "none").Stamp, head)
 	}
 	set(t, s, "b", "1") // is announced after whatever the compaction had said
 	h.hears(t, tiers.Changed, "b", from)

@@ -54,9 +54,13 @@ func TestAFewCandidatesHoldAConnection(t *testing.T) {
 		}
 		all = append(all, stand(t, s))
 	}
-	count := func(what string) (n int) {
+	locks := func() (n int) {
 		must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`+what).Scan(&n))
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n))
+		return n
+	}
+	sessions := func() (n int) {
+		must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&n))
 		return n
 	}
 	leading := func() (n int) {
@@ -68,12 +72,16 @@ func TestAFewCandidatesHoldAConnection(t *testing.T) {
 		return n
 	}
 	for range 3 {
-		eventually(t, 5*time.Second, "three have seats, one of them the right", func() bool { return count("") == 4 && leading() == 1 })
-		before := dials.Load()
+		eventually(t, 5*time.Second, "three have seats, one of them the right", func() bool { return locks() == 4 && leading() == 1 })
+		before, fewest := dials.Load(), 100
 		for end := time.Now().Add(600 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-			if n := count(""); n != 4 || leading() != 1 {
+			fewest = min(fewest, sessions())
+			if n := locks(); n != 4 || leading() != 1 {
 				t.Fatalf("%d locks are held, %d lead; want 4 and 1", n, leading())
 			}
+		}
+		if fewest != 3 {
+			t.Errorf("%d sessions at the least, want 3", fewest)
 		}
 		if n := dials.Load() - before; n > 5*4 { // 5 spares look every 200 to 400 ms
 			t.Errorf("%d dials in 600 ms by 5 that have no seat", n)

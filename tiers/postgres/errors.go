@@ -25,6 +25,7 @@ const (
 	stateIsolation = "ZF003"
 	stateGrant     = "42501"
 	stateReadOnly  = "25006"
+	stateStatement = "26000" // of a pooler that lends another session within a transaction (R49)
 )
 
 const emptyEpoch = "table fastopt.epoch is empty: restore its row, or drop the schema and run postgres.Migrate"
@@ -34,6 +35,7 @@ var remedy = map[string]string{
 	"22P02":        "the value is not valid JSON",
 	"22021":        "invalid UTF-8 or NUL in a text",
 	stateReadOnly:  "the server, or the role, is set to read only",
+	stateStatement: "the session lost a statement",
 	"28P01":        "wrong password",
 	"28000":        "the server accepts no such role from here",
 	"3D000":        "the database does not exist",

@@ -182,10 +182,13 @@ func (s *Source) once(ctx context.Context, ask func(context.Context, *pgx.Conn) 
 	if err = s.check(ctx, c); err == nil {
 		err = ask(ctx, c)
 	}
-	dead = err != nil && c.IsClosed()
 	if notPrimary(err) {
-		hangUp(c) // a demoted primary keeps its connections; the next dial finds the new one
+		defer hangUp(c) // a demoted primary keeps its connections; the next dial finds the new one
 	}
+	if codeOf(err) == stateStatement {
+		hangUp(c)
+	}
+	dead = err != nil && c.IsClosed()
 	return dead, err
 }
 

@@ -61,7 +61,7 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 		return stamp, err // also success
 	}
 	switch {
-	case errors.Is(err, errUnsent):
+	case errors.Is(err, errUnsent), errors.Is(err, errLost):
 		s.pool.reset()
 		return s.apply(ctx, b)
 	case errors.Is(err, errHistory) && s.stepEpoch(ctx):
@@ -70,8 +70,13 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 	return stamp, err
 }
 
-// errUnsent: the connection was found dead before a byte was sent.
-var errUnsent = fmt.Errorf("%w: the connection was dead", tiers.ErrUnavailable)
+var (
+	// errUnsent: the connection was found dead before a byte was sent.
+	errUnsent = fmt.Errorf("%w: the connection was dead", tiers.ErrUnavailable)
+
+	// errLost: the session has lost the statement, so it did nothing (R49).
+	errLost = fmt.Errorf("%w: the session lost a statement (SQLSTATE %s)", tiers.ErrUnavailable, stateStatement)
+)
 
 // apply makes one attempt. Its errors are *tiers.WriteError.
 func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
@@ -164,6 +169,8 @@ func (s *Source) refusal(ctx context.Context, b *batch, err error, answered int)
 		err = errHistory
 	case stateConflict:
 		err = s.conflict(ctx, b)
+	case stateStatement:
+		err = errLost
 	case stateReadOnly:
 		err = fmt.Errorf("%w: %s", tiers.ErrReadOnly, text(err))
 	case stateGrant:
