@@ -34,7 +34,7 @@ SELECT 4, 1, format('%s fastopt.%s is missing', CASE WHEN tab IN ('actual', 'her
   FROM (SELECT DISTINCT tab FROM cols) w WHERE NOT EXISTS (SELECT FROM rel WHERE rel.name = w.tab) AND EXISTS (SELECT FROM ns)
 UNION ALL
 SELECT 3, 1, format('a grant is missing: GRANT SELECT ON fastopt.%s to the role, as postgres.Roles does', rel.name)
-  FROM rel WHERE rel.name IN ('options', 'tombstones', 'namespaces', 'here', 'schema_version') AND NOT has_table_privilege(rel.oid, 'SELECT')
+  FROM rel WHERE rel.name IN ('options', 'tombstones', 'namespaces', 'epoch', 'here', 'schema_version') AND NOT has_table_privilege(rel.oid, 'SELECT')
 UNION ALL
 SELECT 4, 1, format('row level security hides rows of fastopt.%s from the role', rel.name)
   FROM rel WHERE rel.name IN ('options', 'tombstones', 'namespaces', 'epoch') AND row_security_active(rel.oid)

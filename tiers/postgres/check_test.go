@@ -90,7 +90,7 @@ func TestR48AFailureIsNoAbsence(t *testing.T) {
 		says(t, tc.breaks+": changes", err, tc.says)
 		must(t, simple(t, c, tc.mends))
 	}
-	for _, table := range []string{"options", "tombstones", "namespaces", "here"} {
+	for _, table := range []string{"options", "tombstones", "namespaces", "epoch", "here"} {
 		exec(t, c, `REVOKE SELECT ON fastopt.`+table+` FROM `+role+`_reader, `+role+`_writer`)
 		words := "GRANT SELECT ON fastopt." + table
 		_, err := s.Changes(t.Context(), "app", tiers.Stamp{Epoch: 1})

@@ -114,7 +114,7 @@ func TestR20APollMissesNothingThatCommitsLate(t *testing.T) {
 // A way of writing is a transaction of the library or of plain SQL.
 type way func(ctx context.Context, s *Source, c *pgx.Conn, name string) error
 
-func ours(writes func(name string) []tiers.Write) way {
+func byUs(writes func(name string) []tiers.Write) way {
 	return func(ctx context.Context, s *Source, _ *pgx.Conn, name string) error {
 		_, err := s.Write(ctx, "app", writes(name))
 		return err
@@ -138,9 +138,9 @@ const (
 )
 
 var ways = []way{
-	ours(func(name string) []tiers.Write { return []tiers.Write{{Name: name, Data: []byte("1")}} }),
-	ours(func(name string) []tiers.Write { return []tiers.Write{{Name: name, Delete: true}} }),
-	ours(func(name string) []tiers.Write {
+	byUs(func(name string) []tiers.Write { return []tiers.Write{{Name: name, Data: []byte("1")}} }),
+	byUs(func(name string) []tiers.Write { return []tiers.Write{{Name: name, Delete: true}} }),
+	byUs(func(name string) []tiers.Write {
 		return []tiers.Write{{Name: name + ".twin", Data: []byte("2")}, {Name: name, Delete: true}, {Name: "common", Data: []byte("2")}}
 	}),
 	plain(upsertOne),
