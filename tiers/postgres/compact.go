@@ -16,7 +16,7 @@ import (
 var _ tiers.Compacter = (*Source)(nil)
 
 // compactPortion is how many tombstones fastopt.compact forgets at most.
-const compactPortion = 10000
+const compactPortion = 2000
 
 // Compact is tiers.Compacter's. It needs the right to execute fastopt.compact
 // (fastopt_relay of Roles) and a schema of version 2, and waits for writers, at

@@ -108,7 +108,7 @@ func sit(ctx context.Context, c *pgx.Conn, namespace string) error {
 	}); err != nil {
 		return err
 	}
-	may, err := ask(ctx, c, `SELECT has_table_privilege('fastopt.epoch', 'UPDATE')
+	may, err := ask(ctx, c, `SELECT has_column_privilege('fastopt.epoch', 'epoch', 'UPDATE')
 		AND (pg_is_in_recovery() OR current_setting('transaction_read_only') = 'off')`)
 	switch {
 	case err != nil:

@@ -36,5 +36,5 @@ GRANT USAGE ON SCHEMA fastopt TO fastopt_reader, fastopt_writer, fastopt_deleter
 GRANT SELECT ON ALL TABLES IN SCHEMA fastopt TO fastopt_reader, fastopt_writer, fastopt_deleter, fastopt_relay;
 GRANT INSERT, UPDATE ON fastopt.options TO fastopt_writer;
 GRANT DELETE ON fastopt.options TO fastopt_deleter;
-GRANT UPDATE ON fastopt.epoch TO fastopt_relay;
+GRANT UPDATE (epoch, system_identifier, timeline, database) ON fastopt.epoch TO fastopt_relay;
 GRANT EXECUTE ON FUNCTION fastopt.compact(text, interval) TO fastopt_relay;

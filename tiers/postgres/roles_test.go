@@ -154,6 +154,7 @@ func TestRolesCannotForge(t *testing.T) {
 		`INSERT INTO fastopt.tombstones SELECT namespace, name, revision, now() FROM fastopt.options`,
 		`TRUNCATE fastopt.options`,
 		`DELETE FROM fastopt.epoch`,
+		`UPDATE fastopt.epoch SET lineage = gen_random_uuid()`,
 		`UPDATE fastopt.schema_version SET version = 1`,
 		`ALTER TABLE fastopt.options DISABLE TRIGGER ALL`,
 		`CREATE TABLE fastopt.mine (x int)`,

@@ -45,9 +45,9 @@ BEGIN
     PERFORM set_config('fastopt.signed', 'yes', true);
 END $$;
 
--- Forgets up to 10,000 tombstones older than age, the oldest first, so that
+-- Forgets up to 2,000 tombstones older than age, the oldest first, so that
 -- writers wait for a moment only, and raises the horizon to the last of them. It
--- returns how many it forgot: fewer than 10,000, and no more are left. It
+-- returns how many it forgot: fewer than 2,000, and no more are left. It
 -- notifies nobody, for nothing has changed.
 CREATE FUNCTION fastopt.compact(ns text, age interval) RETURNS int LANGUAGE plpgsql VOLATILE
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -67,7 +67,7 @@ BEGIN
         RAISE EXCEPTION 'not the primary of the recorded history' USING ERRCODE = 'ZF001';
     END IF;
     WITH old AS (
-        SELECT name FROM fastopt.tombstones WHERE namespace = ns AND deleted_at < now() - age ORDER BY revision LIMIT 10000
+        SELECT name FROM fastopt.tombstones WHERE namespace = ns AND deleted_at < now() - age ORDER BY revision LIMIT 2000
     ), gone AS (
         DELETE FROM fastopt.tombstones t USING old WHERE t.namespace = ns AND t.name = old.name RETURNING t.revision
     )
