@@ -99,6 +99,17 @@ var sharedPostgres = sync.OnceValues(func() (*PostgresServer, error) {
 	return StartPostgres(ctx, Options{})
 })
 
+// PrivateStandby returns an asynchronous standby of p for this test alone.
+func PrivateStandby(t testing.TB, p *PostgresServer) *PostgresServer {
+	t.Helper()
+	standby, err := p.StartStandby(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	StopLater(t, standby)
+	return standby
+}
+
 // PrivateSentinel returns a master, replicas of it and three sentinels for this
 // test alone.
 func PrivateSentinel(t testing.TB, replicas int) *RedisSentinel {
