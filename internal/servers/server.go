@@ -67,9 +67,6 @@ func newServer(ctx context.Context, k kind, pick func() (int, error), fill func(
 
 func (s *server) data() string { return filepath.Join(s.dir, "data") }
 
-// errPortTaken: someone else listens on the port.
-var errPortTaken = errors.New("port is taken")
-
 // startLocked starts the process on a port given by pick, asks for another one
 // when that is taken, and waits until the server is ready.
 func (s *server) startLocked(ctx context.Context, pick func() (int, error)) (int, error) {
@@ -106,6 +103,7 @@ func (s *server) startOnceLocked(ctx context.Context, port int) error {
 
 	cmd := command(s.kind.program, s.kind.account, s.kind.args(s.data(), port)...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Dir = s.data() // by which the guard finds it
 	run, err := startProcess(cmd, s)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.kind.name, err)
@@ -210,6 +208,12 @@ func (s *server) pid() int {
 		return 0
 	}
 	return s.run.pid
+}
+
+// log returns all that the server has printed, "" if that is gone.
+func (s *server) log() string {
+	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return string(text)
 }
 
 func (s *server) addr() string { return address(s.port) }

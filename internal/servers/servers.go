@@ -30,7 +30,12 @@ type Options struct {
 	// "max_connections=20" for Postgres.
 	Settings []string
 
-	pick func() (int, error) // nil: freePort; tests provoke collisions with it
+	// Fresh gives a postgres a system identifier of its own, which StartPostgres
+	// says of others; it takes a second more. Redis has none.
+	Fresh bool
+
+	pick  func() (int, error) // nil: freePort; tests provoke collisions with it
+	extra func() []string     // nil: none; arguments of each start of a redis-server
 }
 
 // port returns where to listen.
@@ -39,6 +44,13 @@ func (o Options) port() (int, error) {
 		return o.pick()
 	}
 	return freePort()
+}
+
+func (o Options) args() []string {
+	if o.extra == nil {
+		return nil
+	}
+	return o.extra()
 }
 
 // The environment variables that name a server which is already there, by URL.
@@ -61,6 +73,9 @@ var (
 	// ErrNotRunning is returned by Kill, Freeze and Thaw when there is no process
 	// to send a signal to: killed, stopped, or ended by itself.
 	ErrNotRunning = errors.New("the server is not running")
+
+	// errPortTaken: someone else listens on the port.
+	errPortTaken = errors.New("port is taken")
 )
 
 // A start or a stop that takes longer than its limit has failed: the context
@@ -83,4 +98,13 @@ func checkSettings(settings []string) error {
 func cutSetting(s string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(s, "=")
 	return name, value, ok && name != "" && !strings.HasPrefix(name, "-")
+}
+
+// tail returns the last part of a text: as much of a log as an error can carry.
+func tail(text string) string {
+	const most = 2000
+	if len(text) > most {
+		return "…" + text[len(text)-most:]
+	}
+	return text
 }
