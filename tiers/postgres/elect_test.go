@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fastopt/fastopt-go/internal/servers"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -113,6 +114,40 @@ func TestAHolderWhoseSessionIsKilledLosesTheRight(t *testing.T) {
 			return first.losses.Load() > before && one.leads.Load() != two.leads.Load()
 		})
 	}
+}
+
+// Candidates of a standby take seats and lead nothing, until it is promoted.
+func TestCandidatesOfAStandbyLeadAfterItsPromotion(t *testing.T) {
+	p := private(t)
+	standby := servers.PrivateStandby(t, p)
+	c := psql(t, standby.URL())
+	var all []*leader
+	for range 5 {
+		s := open(t, standby.URL())
+		s.look = 200 * time.Millisecond
+		all = append(all, stand(t, s))
+	}
+	leading := func() (n int) {
+		for _, l := range all {
+			if l.leads.Load() {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, 5*time.Second, "three have seats", func() bool {
+		var n int
+		must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted`).Scan(&n))
+		return n == 3
+	})
+	for end := time.Now().Add(2 * electPoll); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if n := leading(); n > 0 {
+			t.Fatalf("%d lead at a standby", n)
+		}
+	}
+	must(t, p.Kill())
+	must(t, standby.Promote(t.Context()))
+	eventually(t, electPoll+slack, "one leads", func() bool { return leading() == 1 })
 }
 
 // A mute connection swallows what is written to it, and does not close: the
