@@ -20,6 +20,9 @@ func startPostgres(context.Context, Options) (*server, error) { return nil, unsu
 func startSentinel(context.Context, []int, int, []string) (*server, error) {
 	return nil, unsupported("sentinel")
 }
+func startPgBouncer(context.Context, *PostgresServer, Options) (*server, error) {
+	return nil, unsupported("pgbouncer")
+}
 func startStandby(context.Context, *PostgresServer, Options) (*server, error) {
 	return nil, unsupported("postgres")
 }

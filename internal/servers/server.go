@@ -23,6 +23,7 @@ import (
 type kind struct {
 	name    string
 	program string
+	prepare func(data string, port int) error // before each start; nil: nothing to do
 	args    func(data string, port int) []string
 	account *account
 	quit    syscall.Signal                              // asks for a quick and orderly end
@@ -101,6 +102,11 @@ func (s *server) startOnceLocked(ctx context.Context, port int) error {
 		return string(text[min(int(earlier.Size()), len(text)):])
 	}
 
+	if s.kind.prepare != nil {
+		if err := s.kind.prepare(s.data(), port); err != nil {
+			return fmt.Errorf("start %s: %w", s.kind.name, err)
+		}
+	}
 	cmd := command(s.kind.program, s.kind.account, s.kind.args(s.data(), port)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = s.data() // by which the guard finds it

@@ -1,5 +1,6 @@
 // Package servers starts a redis-server or a postgres of one's own, for tests
-// and load generators that break real servers.
+// and load generators that break real servers: alone, with replicas, under
+// sentinels, as a cluster, with standbys, behind a pooler.
 //
 // A server listens on a free port of 127.0.0.1, keeps its files in a temporary
 // folder and lives no longer than the process that started it: Stop ends it,
@@ -8,6 +9,10 @@
 //	redis, err := servers.StartRedis(ctx, servers.Options{})
 //	defer redis.Stop()
 //	redis.Freeze() // and Thaw, Kill, Restart
+//
+// What the name of a server cannot tell is said at its methods: a failover that
+// loses commits is StartStandby, WithholdWAL and Promote (standby.go), a database
+// set back or moved is Restore, DumpInto or Upgrade (restore.go).
 //
 // Tests write servers.Redis(t), servers.Postgres(t) or, when they need a
 // database but no server of their own, servers.Database(t).

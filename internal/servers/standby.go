@@ -83,8 +83,12 @@ func (p *PostgresServer) AwaitReplay(ctx context.Context, primary *PostgresServe
 }
 
 func (p *PostgresServer) conninfo() string {
+	return p.target() + " user=" + superuser + " sslmode=disable"
+}
+
+func (p *PostgresServer) target() string {
 	host, port, _ := net.SplitHostPort(p.addr)
-	return fmt.Sprintf("host=%s port=%s user=%s sslmode=disable", host, port, superuser)
+	return "host=" + host + " port=" + port
 }
 
 // setPrimary says whom a standby is to follow; "" is nobody.
