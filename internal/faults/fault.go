@@ -32,10 +32,12 @@ const (
 	Lease
 	Watch
 	Elect
+	Mark
+	PutMark
 	numOps
 )
 
-var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch", "elect"}
+var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch", "elect", "mark", "put mark"}
 
 func (o Op) String() string {
 	if o < numOps {

@@ -14,11 +14,16 @@ type corruptible struct {
 	op *operator
 }
 
+func (c corruptible) CorruptMark(namespace string, raw []byte) {
+	c.op.do("SET", markKey(defaultPrefix, spaceOf(namespace)), string(raw))
+}
+
 func (c corruptible) Corrupt(namespace, name string, raw []byte) {
 	c.op.do("SET", entryKey(defaultPrefix, spaceOf(namespace), name), string(raw))
 }
 
 func TestCacheKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	r := servers.Redis(t)
 	c := corruptible{open(t, r.URL()), operate(t, r.Addr())}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
