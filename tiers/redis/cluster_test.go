@@ -268,3 +268,24 @@ func TestMoreKeysThanAreKeptInMindAreALoss(t *testing.T) {
 		t.Errorf("%d keys of %d are kept: %v", len(r.keys), maxRead+2, err)
 	}
 }
+
+// The map changes while a read is under way: it was sent by the old one, and the
+// change did not know of it yet.
+func TestAReadThatAMoveOvertakesIsAnnounced(t *testing.T) {
+	h := newHub(defaultPrefix)
+	w := &watcher{wake: make(chan struct{}, 1), since: time.Now()}
+	h.add(spaceOf(ns), w)
+	s := bare(h)
+	s.slots.Store(&slots{})
+	h.up(s)
+	w.take()
+	now := &slots{}
+	now.owner[slotOf(keyOf("x"))] = "b"
+	s.readInCluster([]string{keyOf("x"), keyOf("y")}, func() []reply {
+		s.announceMoved(s.slots.Swap(now), now)
+		return make([]reply, 2)
+	})
+	if events, _ := w.take(); len(events) != 1 || !changed("x")(events[0]) {
+		t.Errorf("told %v", events)
+	}
+}
