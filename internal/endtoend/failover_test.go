@@ -143,7 +143,7 @@ func TestR28AZombieBesideTheNewPrimary(t *testing.T) {
 	stop := f.alternate(old, s)
 	defer stop()
 	for _, p := range f.ps {
-		within(t, 2*reconverge, "the new history is read", func() bool { return p.n.Inspect().Stamp.Epoch == 2 && p.n.Get() == 1 })
+		within(t, 4*reconverge, "the new history is read", func() bool { return p.n.Inspect().Stamp.Epoch == 2 && p.n.Get() == 1 })
 	}
 	zombie := &world{t: t, pg: old}
 	var before int

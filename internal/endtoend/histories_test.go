@@ -168,7 +168,8 @@ func (f *fleet) mark() tiers.Mark {
 	return m
 }
 
-// alternate lets new connections reach either server in turn until stop is called.
+// alternate lets new connections reach either server in turn until stop is called,
+// and ends all now and then, so that none stays with the one it found first.
 func (f *fleet) alternate(a, b *servers.PostgresServer) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var turning sync.WaitGroup
@@ -176,6 +177,9 @@ func (f *fleet) alternate(a, b *servers.PostgresServer) (stop func()) {
 		for i := 0; ctx.Err() == nil; i++ {
 			f.address.SetTarget([]string{a.Addr(), b.Addr()}[i%2])
 			time.Sleep(3 * time.Millisecond)
+			if i%200 == 199 {
+				f.address.Reset()
+			}
 		}
 	})
 	return func() { cancel(); turning.Wait() }
