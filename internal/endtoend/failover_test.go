@@ -228,6 +228,37 @@ func TestR29AStandbyIsNoAnswer(t *testing.T) {
 	}
 }
 
+// A copy is no successor of an original that lives, not even for a process that
+// has asked Postgres nothing for longer than the silence: it sees the mark move.
+func TestACopyBesideTheLivingOriginal(t *testing.T) {
+	f := newFleet(t, newWorld(t))
+	set(t, f.ps[0], 1)
+	original, other := f.pg, f.copied()
+	unmoved := func(d time.Duration) {
+		t.Helper()
+		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			for i, p := range f.ps {
+				if r := p.n.Inspect(); r.Stamp.Epoch > 1 {
+					t.Fatalf("process %d has taken the copy for the successor: %+v", i, r)
+				}
+			}
+		}
+	}
+	unmoved(silence + slack)
+	stop := f.alternate(original, other)
+	defer stop()
+	unmoved(silence + slack)
+	copied := &world{t: t, pg: other}
+	var epoch int
+	must(t, copied.query(`SELECT epoch FROM fastopt.epoch`, &epoch))
+	if epoch != 1 {
+		t.Errorf("the copy was stepped to epoch %d", epoch)
+	}
+	if m := f.mark(); m.Epoch != 1 {
+		t.Errorf("the mark is of %+v", m.Identity)
+	}
+}
+
 // Staging, restored from a dump of production, is pointed at production's Redis.
 // It may not touch it as long as production lives, and reads its own database.
 func TestStagingKeepsOffProductionsRedis(t *testing.T) {
