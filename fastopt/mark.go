@@ -129,6 +129,9 @@ func (s *marks) admits(epoch uint32) bool {
 	return s.refusal.Load() == nil && (marked == 0 || marked == epoch)
 }
 
+// current reports whether records of the latest history known may be offered.
+func (s *marks) current() bool { return s.admits(s.epoch.Load()) }
+
 // answered notes the epoch of an answer of the source.
 func (s *marks) answered(epoch uint32) {
 	if s.marker != nil && epoch > s.epoch.Load() {
@@ -230,6 +233,9 @@ func (s *marks) learnHome(ctx context.Context) {
 	id, err := s.m.cfg.Source.Identity(ctx)
 	if err != nil {
 		return // who loads from it will notice
+	}
+	if s.lineage != "" && s.lineage != id.Lineage {
+		s.epoch.Store(0) // counted by the other database, whose mark was believed so far
 	}
 	s.home, s.lineage = id, id.Lineage
 	s.raise(id.Epoch)
