@@ -19,13 +19,14 @@ type question struct {
 	doubt   bool        // it was not asked because it may be behind
 	fill    bool        // it is to get the source's answer
 	replace []byte      // … in place of exactly these bytes, if not nil
-	held    tiers.Stamp // … unless it is as new as that
+	held    tiers.Stamp // … unless it is as new as that, if not zero
 	unfed   *answer     // what it said, while nobody feeds it: counts if the source cannot tell
 }
 
 var (
 	errUnfed = errors.New("nobody feeds it")
 	errEpoch = errors.New("its entry is of another history")
+	errOlder = errors.New("it answers of an older history than is known")
 )
 
 // askCache asks the cache for all flights, publishes what it knows, and returns
@@ -140,12 +141,15 @@ func (l *loader) askSource(qs []question) {
 	var silent, slow []question
 	var late []answer // for slow
 	for i, q := range qs {
-		if r := results[i]; r.Err != nil {
-			q.cause = errors.Join(r.Err, q.cause)
+		err := results[i].Err
+		if err == nil && !m.marks.answered(results[i].Stamp.Epoch) {
+			err = errOlder
+		}
+		if err != nil {
+			q.cause = errors.Join(err, q.cause)
 			silent = append(silent, q)
 			continue
 		}
-		m.marks.answered(results[i].Stamp.Epoch)
 		if a := m.answerOf(q.flight, results[i].Record, start, Source); q.k.mayLinger(&a) {
 			slow, late = append(slow, q), append(late, a)
 		} else {
@@ -223,8 +227,12 @@ func (l *loader) sourceSaid(q question, a *answer) []filling {
 		return nil
 	}
 	rec := a.rec
-	if !q.held.Newer(rec.Stamp) && q.held != (tiers.Stamp{}) {
-		q.replace = nil
+	if q.unfed != nil && q.unfed.rec.Stamp == rec.Stamp {
+		q.k.clean(q.dirty)
+		return nil // it has it
+	}
+	if !q.held.IsZero() && !q.held.Newer(rec.Stamp) {
+		q.replace = nil // the source confirms what looked too new
 	}
 	if q.doubt {
 		// A repair is to leave the newest stamp there: an older "absent" would

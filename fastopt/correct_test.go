@@ -150,10 +150,8 @@ func TestR2AnOlderAnswerThatRacedCorrectsNothing(t *testing.T) {
 // read from the cache follows the source.
 func TestASourceAskedLaterCorrectsWhatWasRead(t *testing.T) {
 	for what, poison := range map[string]tiers.Record{
-		"a value":                  {Name: "foo", Kind: tiers.Value, Data: []byte(`"poison"`), Stamp: future},
-		"a value of another epoch": {Name: "foo", Kind: tiers.Value, Data: []byte(`"poison"`), Stamp: tiers.Stamp{Epoch: 9, Revision: 1}},
-		"absent":                   {Name: "foo", Kind: tiers.Absent, Stamp: future},
-		"absent of another epoch":  {Name: "foo", Kind: tiers.Absent, Stamp: tiers.Stamp{Epoch: 9, Revision: 1}},
+		"a value": {Name: "foo", Kind: tiers.Value, Data: []byte(`"poison"`), Stamp: future},
+		"absent":  {Name: "foo", Kind: tiers.Absent, Stamp: future},
 	} {
 		for _, row := range []string{`"v"`, ""} {
 			t.Run(what+" over "+row, func(t *testing.T) {

@@ -41,6 +41,8 @@ type marks struct {
 	movedAt atomic.Int64  // ns since Open: the mark was last seen to step, asked for then
 	refusal atomic.Pointer[error]
 
+	disowned atomic.Int64 // ns since Open: what was read until then is another database's; negative: nothing is
+
 	last    tiers.Mark     // as found last
 	home    tiers.Identity // of the source; zero: not known yet
 	lineage string         // of the source or, while that is not known, of the first mark
@@ -70,6 +72,7 @@ func standingOf(mark, home tiers.Identity) standing {
 
 func (s *marks) init(m *Manager) {
 	*s = marks{m: m, kick: make(chan struct{}, 1), one: make(chan struct{}, 1)}
+	s.disowned.Store(-1)
 	if m.cfg.Cache != nil {
 		s.marker, _ = m.cfg.Cache.(tiers.Marker)
 	}
@@ -77,7 +80,7 @@ func (s *marks) init(m *Manager) {
 
 // run looks once a second, and when asked to, until Close.
 func (s *marks) run() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(markEvery)
 	defer timer.Stop()
 	for {
 		select {
@@ -132,12 +135,17 @@ func (s *marks) admits(epoch uint32) bool {
 // current reports whether records of the latest history known may be offered.
 func (s *marks) current() bool { return s.admits(s.epoch.Load()) }
 
-// answered notes the epoch of an answer of the source.
-func (s *marks) answered(epoch uint32) {
-	if s.marker != nil && epoch > s.epoch.Load() {
+// answered notes the epoch of an answer of the source, and reports whether the
+// answer is one: an older history than is known gives none (P10).
+func (s *marks) answered(epoch uint32) bool {
+	if s.marker == nil {
+		return true
+	}
+	if epoch > s.epoch.Load() {
 		s.raise(epoch)
 		ring(s.kick)
 	}
+	return epoch >= s.epoch.Load()
 }
 
 // raise notes an epoch. One that is not the first ends the freshness of
@@ -176,6 +184,8 @@ func (s *marks) look(ctx context.Context) {
 	switch {
 	case errors.Is(err, tiers.ErrMiss):
 		s.marked.Store(0)
+	case errors.Is(err, tiers.ErrForeign): // so are its entries, to be read from the source (R40)
+		s.refuse(fmt.Errorf("%w: the cache is written by a newer version, or sealed with a key that this process lacks: %w", tiers.ErrUnavailable, err))
 	case err == nil:
 		if mark != s.last {
 			s.movedAt.Store(start)
@@ -236,6 +246,7 @@ func (s *marks) learnHome(ctx context.Context) {
 	}
 	if s.lineage != "" && s.lineage != id.Lineage {
 		s.epoch.Store(0) // counted by the other database, whose mark was believed so far
+		s.disowned.Store(s.m.now())
 	}
 	s.home, s.lineage = id, id.Lineage
 	s.raise(id.Epoch)
@@ -269,6 +280,9 @@ func (s *marks) lookFor(results []tiers.Result) {
 		}
 	}
 }
+
+// names reports whether there is a mark, and it is of that epoch.
+func (s *marks) names(epoch uint32) bool { return s.marked.Load() == epoch }
 
 // judges reports whether a record of the cache is of the history that is known,
 // and whether a mark says so.

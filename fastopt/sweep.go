@@ -109,14 +109,14 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		if truth[i].Err != nil {
 			return truth[i].Err
 		}
-		raw := held[i].Raw
+		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
 		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
 			raw = c.Raw
 		} else if held[i].Err != nil || !held[i].Stamp.Newer(truth[i].Stamp) {
 			continue
 		}
-		if raw == nil || !m.marks.admits(truth[i].Stamp.Epoch) {
-			continue
+		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.names(epoch) {
+			continue // or it is this source that lags
 		}
 		rec := truth[i].Record
 		fills = append(fills, tiers.Fill{Record: rec, Replace: raw, TTL: m.keptFor(rec, isMember(rec.Name))})

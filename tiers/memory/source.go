@@ -22,12 +22,13 @@ import (
 )
 
 // A Source is a tiers.Source in memory. Its revision counts the batches that
-// changed something, per namespace; its epoch grows by StepEpoch alone.
+// changed something, per namespace; its epoch grows by StepEpoch and Learn alone.
 type Source struct {
 	lineage string // immutable
 
 	mu     sync.Mutex
 	epoch  uint32            // guarded by mu; at least 1
+	least  uint32            // guarded by mu; the epoch below which nothing is answered
 	spaces map[string]*space // guarded by mu
 	hub    hub               // guarded by mu
 }
@@ -57,25 +58,6 @@ func NewSource() *Source {
 	return s
 }
 
-// Identity is tiers.Source's.
-func (s *Source) Identity(ctx context.Context) (tiers.Identity, error) {
-	if err := ended(ctx); err != nil {
-		return tiers.Identity{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return tiers.Identity{Lineage: s.lineage, System: "memory", Timeline: 1, Database: "memory", Epoch: s.epoch}, nil
-}
-
-// StepEpoch begins a new history, as a failover or a restore does: every
-// record outranks what was read of it before. Watchers hear Lost, then Alive.
-func (s *Source) StepEpoch() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.epoch++
-	s.hub.lostLocked()
-}
-
 // Row returns the row or tombstone of name.
 func (s *Source) Row(namespace, name string) (Row, bool) {
 	s.mu.Lock()
@@ -92,6 +74,9 @@ func (s *Source) Load(ctx context.Context, namespace string, names []string) []t
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.outrunLocked(); err != nil {
+		return failAll(names, err)
+	}
 	sp := s.spaceLocked(namespace)
 	rs := make([]tiers.Result, len(names))
 	for i, name := range names {
@@ -120,9 +105,12 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.outrunLocked(); err != nil {
+		return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.NotApplied, Err: err}
+	}
 	sp := s.spaceLocked(namespace)
 	for _, w := range writes {
-		if w.If != nil && *w.If != s.currentLocked(sp, w.Name) {
+		if w.If != nil && !s.holdsLocked(sp, w.Name, *w.If) {
 			err := fmt.Errorf("write %q: %w", w.Name, tiers.ErrConflict)
 			return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.NotApplied, Err: err}
 		}
@@ -167,13 +155,17 @@ func (s *Source) recordLocked(name string, row Row, asOf time.Time) tiers.Record
 	return r
 }
 
-// currentLocked is the stamp that a Write.If has to name.
-func (s *Source) currentLocked(sp *space, name string) tiers.Stamp {
+// holdsLocked reports whether Write.If holds for name. Tombstones are kept for
+// ever, so what has none was never written.
+func (s *Source) holdsLocked(sp *space, name string, at tiers.Stamp) bool {
 	row, ok := sp.rows[name]
-	if !ok || row.Deleted {
-		return tiers.Stamp{}
+	switch {
+	case ok && !row.Deleted:
+		return at == tiers.Stamp{Epoch: s.epoch, Revision: row.Revision}
+	case at.IsZero():
+		return true
 	}
-	return tiers.Stamp{Epoch: s.epoch, Revision: row.Revision}
+	return at.Epoch == s.epoch && row.Revision <= at.Revision && at.Revision <= sp.head
 }
 
 func checkWrites(writes []tiers.Write) error {
