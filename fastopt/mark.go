@@ -41,6 +41,8 @@ type marks struct {
 	movedAt atomic.Int64  // ns since Open: the mark was last seen to step, asked for then
 	refusal atomic.Pointer[error]
 
+	disowned atomic.Int64 // ns since Open: what was read until then is another database's; negative: nothing is
+
 	last    tiers.Mark     // as found last
 	home    tiers.Identity // of the source; zero: not known yet
 	lineage string         // of the source or, while that is not known, of the first mark
@@ -70,6 +72,7 @@ func standingOf(mark, home tiers.Identity) standing {
 
 func (s *marks) init(m *Manager) {
 	*s = marks{m: m, kick: make(chan struct{}, 1), one: make(chan struct{}, 1)}
+	s.disowned.Store(-1)
 	if m.cfg.Cache != nil {
 		s.marker, _ = m.cfg.Cache.(tiers.Marker)
 	}
@@ -128,6 +131,9 @@ func (s *marks) admits(epoch uint32) bool {
 	marked := s.marked.Load()
 	return s.refusal.Load() == nil && (marked == 0 || marked == epoch)
 }
+
+// current reports whether records of the latest history known may be offered.
+func (s *marks) current() bool { return s.admits(s.epoch.Load()) }
 
 // answered notes the epoch of an answer of the source, and reports whether the
 // answer is one: an older history than is known gives none (P10).
@@ -237,6 +243,10 @@ func (s *marks) learnHome(ctx context.Context) {
 	id, err := s.m.cfg.Source.Identity(ctx)
 	if err != nil {
 		return // who loads from it will notice
+	}
+	if s.lineage != "" && s.lineage != id.Lineage {
+		s.epoch.Store(0) // counted by the other database, whose mark was believed so far
+		s.disowned.Store(s.m.now())
 	}
 	s.home, s.lineage = id, id.Lineage
 	s.raise(id.Epoch)
