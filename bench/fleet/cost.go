@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What a fleet costs the servers, by their own counts: at rest, per Set, and
+// when everyone misses one key.
+
+func idle(ctx context.Context, l *lab) ([]figure, error) {
+	sizes := []int{100, 1000, 5000}
+	if l.quick {
+		sizes = []int{100}
+	}
+	var figures []figure
+	for _, options := range sizes {
+		one, err := inWorld(options, func(ctx context.Context, w *world) ([]figure, error) { return atRest(ctx, w, options) })(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, one...)
+	}
+	return figures, nil
+}
+
+// atRest counts for a minute what a fleet does that nobody uses.
+func atRest(ctx context.Context, w *world, options int) ([]figure, error) {
+	ps, err := w.open(ctx, w.lab.processes, spec{Options: options, Relay: true})
+	if err != nil {
+		return nil, err
+	}
+	leader, err := w.settle(ctx, ps)
+	if err != nil {
+		return nil, err
+	}
+	pause(ctx, time.Duration(w.lab.few(15, 1))*time.Second) // the first renewal is over
+	before, err := w.count(ctx, ps)
+	if err != nil {
+		return nil, err
+	}
+	pause(ctx, time.Duration(w.lab.few(60, 5))*time.Second)
+	after, err := w.count(ctx, ps)
+	if err != nil {
+		return nil, err
+	}
+	seconds := float64(after.at-before.at) / 1e9
+	commands, statements := after.redis.since(before.redis), after.postgres.since(before.postgres)
+	w.explain(commands, statements, seconds)
+	prefix := fmt.Sprintf("%d options: ", options)
+	figures := []figure{
+		{name: prefix + "commands of Redis", unit: "/s", value: float64(commands.total(nil)) / seconds},
+		{name: prefix + "scripts of them (fills)", unit: "/s", value: float64(scripts(commands)) / seconds},
+		{name: prefix + "statements of Postgres", unit: "/s", value: float64(statements.total(nil)) / seconds},
+		{name: prefix + "reads of options among them", unit: "/s", value: float64(statements.total(readsNames)) / seconds},
+	}
+	var cpu, allocs []float64
+	for i, p := range ps {
+		c := float64(after.workers[i].CPU-before.workers[i].CPU) / 1e9 / seconds * 100
+		a := float64(after.workers[i].Allocs-before.workers[i].Allocs) / seconds
+		if p == leader {
+			figures = append(figures,
+				figure{name: prefix + "the relay: processor", unit: "%", value: c, asked: 0.2},
+				figure{name: prefix + "the relay: allocations", unit: "/s", value: a, asked: 10})
+			continue
+		}
+		cpu, allocs = append(cpu, c), append(allocs, a)
+	}
+	return append(figures,
+		figure{name: prefix + "another process: processor, worst of them", unit: "%", value: percentile(cpu, 1), asked: 0.2},
+		figure{name: prefix + "another process: allocations, worst of them", unit: "/s", value: percentile(allocs, 1), asked: 10},
+	), nil
+}
+
+// A count is what servers and workers say of themselves at one instant.
+type count struct {
+	at       int64
+	redis    counts
+	postgres counts
+	workers  []status
+}
+
+func (w *world) count(ctx context.Context, ps []*process) (c count, err error) {
+	if c.workers, err = each[status](ctx, ps, "status", nil); err != nil {
+		return c, err
+	}
+	if c.redis, err = redisCounts(w.stats); err != nil {
+		return c, err
+	}
+	if c.postgres, err = postgresCounts(ctx, w.sql); err != nil {
+		return c, err
+	}
+	c.at = now()
+	return c, nil
+}
+
+// explain says on the progress channel what makes up the counts.
+func (w *world) explain(commands, statements counts, per float64) {
+	for _, kind := range []counts{commands, statements} {
+		for name, n := range kind {
+			w.lab.say("   %8.2f  %.90s", float64(n)/per, strings.Join(strings.Fields(name), " "))
+		}
+	}
+}
+
+// oneSet counts what some Sets cost, less what the fleet does at rest.
+func oneSet(ctx context.Context, w *world) ([]figure, error) {
+	ps, err := w.open(ctx, w.lab.processes, spec{Options: 100, Relay: true})
+	if err != nil {
+		return nil, err
+	}
+	writer, err := w.open(ctx, 1, spec{Options: 100})
+	if err != nil {
+		return nil, err
+	}
+	all := append(ps, writer...)
+	if _, err := w.settle(ctx, ps); err != nil {
+		return nil, err
+	}
+	const perSecond = 5
+	n := w.lab.few(100, 20)
+	rest, err := w.count(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	pause(ctx, time.Duration(n)*time.Second/perSecond)
+	before, err := w.count(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := call[[]write](ctx, writer[0], "write", pace{First: 1, Count: n, PerSecond: perSecond, Options: 100}); err != nil {
+		return nil, err
+	}
+	pause(ctx, 200*time.Millisecond) // its last push is followed
+	after, err := w.count(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	share := float64(after.at-before.at) / float64(before.at-rest.at)
+	per := func(of func(count) int64) float64 {
+		return (float64(of(after)-of(before)) - share*float64(of(before)-of(rest))) / float64(n)
+	}
+	w.explain(after.redis.since(before.redis), after.postgres.since(before.postgres), float64(n))
+	of := func(name string, asked float64, exact bool, f func(count) int64) figure {
+		return figure{name: "per Set: " + name, value: per(f), asked: asked, exact: exact}
+	}
+	return []figure{
+		of("stored writes of Redis", 1.05, false, func(c count) int64 { return stored(c.redis) }),
+		of("refused script calls", 1.05, false, func(c count) int64 { return scripts(c.redis) - stored(c.redis) }),
+		of("all commands, reloads of the processes included", 0, false, func(c count) int64 { return c.redis.total(nil) }),
+		of("pushes to a process", 0, false, func(c count) int64 { return pushes(c) / int64(len(all)) }),
+		of("statements of Postgres", 0, false, func(c count) int64 { return c.postgres.total(nil) }),
+		of("reads of options in Postgres", 0, false, func(c count) int64 { return c.postgres.total(readsNames) }),
+	}, nil
+}
+
+func pushes(c count) (n int64) {
+	for _, s := range c.workers {
+		n += int64(s.Pushes)
+	}
+	return n
+}
