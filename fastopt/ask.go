@@ -15,11 +15,19 @@ import (
 // A question is a flight that the cache did not settle.
 type question struct {
 	*flight
-	cause   error  // what the cache said; nil: it was not asked
-	doubt   bool   // it was not asked because it may be behind
-	fill    bool   // it is to get the source's answer
-	replace []byte // … in place of exactly these bytes, if not nil
+	cause   error       // what the cache said; nil: it was not asked
+	doubt   bool        // it was not asked because it may be behind
+	fill    bool        // it is to get the source's answer
+	replace []byte      // … in place of exactly these bytes, if not nil
+	held    tiers.Stamp // … unless it is as new as that, if not zero
+	unfed   *answer     // what it said, while nobody feeds it: counts if the source cannot tell
 }
+
+var (
+	errUnfed = errors.New("nobody feeds it")
+	errEpoch = errors.New("its entry is of another history")
+	errOlder = errors.New("it answers of an older history than is known")
+)
 
 // askCache asks the cache for all flights, publishes what it knows, and returns
 // the rest.
@@ -29,8 +37,8 @@ func (l *loader) askCache(fs []*flight) []question {
 	var ask []*flight
 	for _, f := range fs {
 		switch {
-		case m.cfg.Cache == nil:
-			rest = append(rest, question{flight: f})
+		case m.marks.use() == nil:
+			rest = append(rest, question{flight: f, cause: m.marks.refused()})
 		case m.cfg.Source != nil && !f.k.isClean():
 			f.blind = true
 			rest = append(rest, question{flight: f, fill: true, doubt: true}) // (I15, I16)
@@ -39,6 +47,7 @@ func (l *loader) askCache(fs []*flight) []question {
 		}
 	}
 	results, start := m.loadFromCache(ask)
+	m.marks.lookFor(results)
 	for i, f := range ask {
 		rest = l.cacheSaid(rest, f, results[i], start)
 	}
@@ -78,7 +87,18 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 		return append(rest, q)
 	}
 	l.m.stats.cacheHits.Add(1)
+	if known, marked := l.m.marks.judges(r.Stamp.Epoch); !known {
+		if marked { // by the mark nobody has begun such a history
+			q.replace, q.held = r.Raw, r.Stamp
+		}
+		q.cause = errEpoch
+		return append(rest, q)
+	}
 	a := l.m.answerOf(f, r.Record, start, Cache)
+	if !l.m.marks.fed() {
+		q.cause, q.unfed = errUnfed, &a
+		return append(rest, q)
+	}
 	if f.k.mayLinger(&a) {
 		l.m.work.Go(func() {
 			if q.cause = l.settle(f, &a); q.cause != nil {
@@ -97,7 +117,7 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 // offers them to the cache.
 func (l *loader) askSource(qs []question) {
 	m := l.m
-	if len(qs) == 0 {
+	if qs = l.lease(qs); len(qs) == 0 {
 		return
 	}
 	if m.cfg.Source == nil {
@@ -121,21 +141,48 @@ func (l *loader) askSource(qs []question) {
 	var silent, slow []question
 	var late []answer // for slow
 	for i, q := range qs {
-		if r := results[i]; r.Err != nil {
-			q.cause = errors.Join(r.Err, q.cause)
+		err := results[i].Err
+		if err == nil && !m.marks.answered(results[i].Stamp.Epoch) {
+			err = errOlder
+		}
+		if err != nil {
+			q.cause = errors.Join(err, q.cause)
 			silent = append(silent, q)
-		} else if a := m.answerOf(q.flight, r.Record, start, Source); q.k.mayLinger(&a) {
+			continue
+		}
+		if a := m.answerOf(q.flight, results[i].Record, start, Source); q.k.mayLinger(&a) {
 			slow, late = append(slow, q), append(late, a)
 		} else {
 			fills = append(fills, l.sourceSaid(q, &a)...)
 		}
 	}
 	fills = append(fills, l.settleApart(slow, late)...)
-	l.liveOn(silent)
-	for _, q := range silent {
-		l.land(q.flight, 0, unavailable("source", q.cause))
-	}
+	l.sourceSilent(silent)
 	m.fill(m.ctx, fills)
+}
+
+// sourceSilent lands what the source did not answer.
+func (l *loader) sourceSilent(qs []question) {
+	l.liveOn(qs)
+	for _, q := range qs {
+		silent := unavailable("source", q.cause)
+		switch {
+		case q.unfed == nil:
+			l.land(q.flight, 0, silent)
+		case q.k.mayLinger(q.unfed):
+			l.m.work.Go(func() { l.liveOnUnfed(q, silent) })
+		default:
+			l.liveOnUnfed(q, silent)
+		}
+	}
+}
+
+// liveOnUnfed settles q by what the cache said: while the source does not
+// answer, nothing newer can be committed that is not there (D6).
+func (l *loader) liveOnUnfed(q question, silent error) {
+	if l.settle(q.flight, q.unfed) != nil {
+		l.land(q.flight, 0, silent)
+	}
 }
 
 // settleApart settles answers whose decoding runs code of the user, each on a
@@ -175,17 +222,24 @@ func (l *loader) settleApart(qs []question, as []answer) (fills []filling) {
 // to get: nothing invalid.
 func (l *loader) sourceSaid(q question, a *answer) []filling {
 	l.settle(q.flight, a)
-	if l.m.cfg.Cache == nil || !q.fill || a.err != nil {
+	if l.m.marks.use() == nil || !q.fill || a.err != nil {
 		q.k.clean(q.dirty)
 		return nil
 	}
 	rec := a.rec
+	if q.unfed != nil && q.unfed.rec.Stamp == rec.Stamp {
+		q.k.clean(q.dirty)
+		return nil // it has it
+	}
+	if !q.held.IsZero() && !q.held.Newer(rec.Stamp) {
+		q.replace = nil // the source confirms what looked too new
+	}
 	if q.doubt {
 		// A repair is to leave the newest stamp there: an older "absent" would
 		// let the late fill of a value deleted since come back (I9).
 		rec.NoRow = false
 	}
-	return []filling{{k: q.k, rec: rec, replace: q.replace, dirty: q.dirty}}
+	return []filling{{k: q.k, rec: rec, asked: a.asked, replace: q.replace, dirty: q.dirty}}
 }
 
 // liveOn lets the cache keep what it repeats of doubtful keys usable while the

@@ -382,6 +382,7 @@ func TestTheExpirerKnowsHowOldAnAnswerWas(t *testing.T) {
 		n := fastopt.Declare(&r, fastopt.Spec[int]{Name: "n", Default: 1, Grace: fastopt.NoGrace})
 		m := w.open(cfg, &r)
 		w.cacheGetFails()
+		w.cache.Cut()
 		at := time.Now().Add(10*time.Second - 900*time.Millisecond)
 		time.Sleep(time.Until(at) - 100*time.Millisecond)
 		if n.Get() != 5 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -67,6 +69,43 @@ func (m *Manager) Set(ctx context.Context, name string, v any, opts ...WriteOpti
 		defer release()
 		return k.set(ctx, v, opts)
 	})
+}
+
+// SetIf writes v as Option.SetIf does.
+func (m *Manager) SetIf(ctx context.Context, name string, stamp Stamp, v any, opts ...WriteOption) (Receipt, error) {
+	return m.Set(ctx, name, v, unchangedSince(stamp, opts)...)
+}
+
+// SetAll writes values by name, each of its option's type, in one transaction
+// and with one stamp, or none of them: readers in other processes may see them
+// one after the other, never one of them alone for good. At most 500; of none
+// the Receipt is zero. An error names the option it is about, where it is about
+// one; else as for Option.Set. For unknown names and invalid values nothing is sent.
+func (m *Manager) SetAll(ctx context.Context, values map[string]any, opts ...WriteOption) (Receipt, error) {
+	if len(values) > tiers.MaxBatch {
+		return Receipt{}, fmt.Errorf("fastopt: set: %w: %d options, the limit is %d", ErrTooLarge, len(values), tiers.MaxBatch)
+	}
+	cs := make([]change, 0, len(values))
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		k, release, err := m.writeKeyOf(name)
+		if err != nil {
+			return Receipt{}, failed("set", name, err)
+		}
+		defer release()
+		c, err := k.change(values[name])
+		if err != nil {
+			return Receipt{}, failed("set", name, err)
+		}
+		cs = append(cs, c)
+	}
+	if len(cs) == 0 {
+		return Receipt{}, nil
+	}
+	r, err := m.write(ctx, cs, opts)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("fastopt: set %d options, %q first: %w", len(cs), cs[0].Name, err)
+	}
+	return r, nil
 }
 
 // Delete removes the value of an option, as Option.Delete does.

@@ -38,6 +38,7 @@ type facts struct {
 	stamp  tiers.Stamp // of the record that value came from; zero: none
 	seen   tiers.Stamp // newest record believed, ≥ stamp; greater if that one is invalid
 	sum    uint64      // of the data of the record with stamp seen
+	got    int64       // ns since Open: the record with stamp seen had been read by then
 	token  uint64      // of the key, taken before the request for this answer was sent
 	err    error       // why the record with stamp seen is not used; nil if it is
 	absent bool        // the record with stamp seen says that there is no value

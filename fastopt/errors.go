@@ -19,10 +19,10 @@ var (
 	ErrInvalidValue = errors.New("invalid value")
 	// ErrTooLarge: the encoded value exceeds the limit. Of a Set: nothing was written.
 	ErrTooLarge = errors.New("value too large")
-	// ErrReadOnly: the manager has no Source, so nothing can be written.
+	// ErrReadOnly: the manager has no Source, or its role may only read. Nothing was written.
 	ErrReadOnly = errors.New("read-only")
-	// ErrConflict: the stamp a write was conditional on is no longer current.
-	// The calls of this version write unconditionally and do not give it.
+	// ErrConflict: the option has changed since it was read with the stamp that
+	// SetIf was given. Nothing was written.
 	ErrConflict = errors.New("conflict")
 	// ErrClosed: the manager is closed, or the option's registry was never opened.
 	ErrClosed = errors.New("manager not open")
@@ -61,6 +61,8 @@ func writeError(err error) error {
 	switch {
 	case errors.Is(err, tiers.ErrConflict):
 		return ErrConflict
+	case errors.Is(err, tiers.ErrReadOnly):
+		return fmt.Errorf("%w: source: %w", ErrReadOnly, err)
 	case tiers.OutcomeOf(err) == tiers.NotApplied:
 		return unavailable("source", err)
 	}

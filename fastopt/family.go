@@ -99,6 +99,11 @@ func (f *Family[T]) Set(ctx context.Context, key string, v T, opts ...WriteOptio
 	})
 }
 
+// SetIf writes a member's value as Option.SetIf does.
+func (f *Family[T]) SetIf(ctx context.Context, key string, stamp Stamp, v T, opts ...WriteOption) (Receipt, error) {
+	return f.Set(ctx, key, v, unchangedSince(stamp, opts)...)
+}
+
 // Delete removes a member's value as Option.Delete does.
 func (f *Family[T]) Delete(ctx context.Context, key string, opts ...WriteOption) (Receipt, error) {
 	return receipt("delete", f.core.name+"/"+key, func() (Receipt, error) {

@@ -36,6 +36,8 @@ type key struct {
 	fails    atomic.Int32  // failed requests in a row
 	reloadAt atomic.Int64  // ns since Open: no reload by a push before
 	lastErr  atomic.Pointer[error]
+	leased   atomic.Int64  // ns since Open: this process holds the key's lease until then
+	held     atomic.Uint64 // 1 + the token of the last load, if the cache told the entry; else 0
 	dirtied  atomic.Uint64 // counts what the cache may have missed …
 	cleaned  atomic.Uint64 // … and what of it was repaired
 	used     atomic.Bool   // family: read since the eviction hand passed
@@ -115,25 +117,56 @@ func (k *key) start() {
 
 // succeeded and failed set when the key is asked for next.
 
-func (k *key) succeeded(asked int64, token uint64, blind bool) {
+func (k *key) succeeded(asked int64, f *flight) {
 	k.fails.Store(0)
 	k.retryAt.Store(0)
 	k.lastErr.Store(nil)
-	if blind && k.m.pushUp.Load() {
+	k.held.Store(0)
+	if f.held && !f.blind {
+		k.held.Store(f.token + 1)
+	}
+	if f.blind && k.m.pushUp.Load() {
 		k.lookAgain()
 		return
 	}
 	if k.fam != nil {
 		return
 	}
-	// 70–90 % of the TTL, jittered, so that a fleet does not align.
-	k.due.Store(later(asked, k.lives.ttl/10*7+int64(k.m.jitter()*float64(k.lives.ttl/5))))
+	k.planRefresh(asked)
 	// Only now look at the token: who moves it sets due afterwards, so that one
 	// of the two sees the other.
-	if token != k.token() {
+	if f.token != k.token() {
 		k.due.Store(k.reloadAt.Load())
 	}
 }
+
+// planRefresh sets the next refresh to 70–90 % of the TTL after asked,
+// jittered, so that a fleet does not align.
+func (k *key) planRefresh(asked int64) {
+	k.due.Store(later(asked, k.lives.ttl/10*7+int64(k.m.jitter()*float64(k.lives.ttl/5))))
+}
+
+// renewUnasked confirms the entry without a request, if the cache would say the
+// same again: it announces each change of the key since it told the entry, nothing
+// was announced, and the channel was alive a moment ago. It reports whether it did.
+func (k *key) renewUnasked(now int64) bool {
+	m := k.m
+	token, alive := k.token(), m.aliveSince.Load()
+	lately := now-alive < min(int64(aliveFor), k.lives.ttl/2)
+	if k.held.Load() != token+1 || !lately || !m.pushUp.Load() || !k.isClean() || !m.marks.fed() {
+		return false
+	}
+	cur := k.cell.load().tier()
+	if cur.key != k || cur.token != token || cur.err != nil || cur.kind == kindExpired || !cur.renew(alive) {
+		return false
+	}
+	k.planRefresh(alive)
+	return true
+}
+
+// aliveFor is how long ago a heartbeat may have been sent that vouches for
+// entries (P7).
+const aliveFor = time.Second
 
 // lookAgain plans to ask the cache soon: only what was loaded through it is
 // announced when it changes. While pushes do not arrive at all there is no

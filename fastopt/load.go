@@ -73,9 +73,9 @@ func (m *Manager) await(ctx context.Context, waiting []*waiter) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout+m.cfg.SourceTimeout)
 	defer cancel()
-	// A flight that is joined may have asked longer ago than the TTL (R51). The
-	// next one has not.
-	for range 2 {
+	// A flight that is joined may have asked longer ago than the TTL (R51), or
+	// give way to one that a push started. The next ones do not.
+	for range 3 {
 		err := bounded.Err()
 		if err == nil {
 			err = m.backOff(bounded, waiting)

@@ -2,6 +2,7 @@ package fastopt
 
 import (
 	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -32,12 +33,17 @@ type loader struct {
 // A flight is one load of one key.
 type flight struct {
 	k      *key
-	token  uint64        // guarded by mu while queued, then immutable: the key's before the request
+	token  uint64        // guarded by mu while queued or parked, else immutable: the key's before the request
 	dirty  uint64        // likewise: k.dirtied before the request
 	queued bool          // guarded by mu
-	blind  bool          // the batch's: the cache was not asked or did not answer, and will announce nothing
+	parked *time.Timer   // guarded by mu; not nil: it waits for another process to fill the cache
+	waited int           // the batch's, guarded by mu while parked: times that it was parked
 	done   chan struct{} // closed when it lands
 	err    error         // written before done is closed
+
+	// The batch's: what became of the cache's part.
+	blind bool // it was not asked or did not answer, and will announce nothing
+	held  bool // it gave the very record that the flight landed with, and announces changes of it
 }
 
 // start starts or joins the flight of each key. Nobody need wait for them.
@@ -81,6 +87,10 @@ func (l *loader) boardLocked(k *key) <-chan singleflight.Result {
 	switch {
 	case f != nil && f.queued: // not sent yet: it will do, whatever was pushed
 		f.token, f.dirty = token, k.dirtied.Load()
+	case f != nil && f.parked != nil:
+		if f.token != token { // the push that it waits for
+			l.unparkLocked(f)
+		}
 	case f == nil || f.token != token:
 		f = &flight{k: k, token: token, dirty: k.dirtied.Load(), done: make(chan struct{})}
 		if l.closed {
@@ -126,7 +136,7 @@ func (l *loader) run(fs []*flight) {
 // land ends a flight.
 func (l *loader) land(f *flight, asked int64, err error) {
 	if f.err = err; err == nil {
-		f.k.succeeded(asked, f.token, f.blind)
+		f.k.succeeded(asked, f)
 	} else {
 		f.k.failed(err)
 	}
@@ -144,6 +154,13 @@ func (l *loader) close() {
 	l.mu.Lock()
 	queue := l.queue
 	l.queue, l.closed = nil, true
+	for _, f := range l.flights {
+		if f.parked != nil {
+			f.parked.Stop()
+			f.parked = nil
+			queue = append(queue, f)
+		}
+	}
 	l.mu.Unlock()
 	for _, f := range queue {
 		l.land(f, 0, ErrClosed)

@@ -146,16 +146,19 @@ type Manager struct {
 	dynamic    *xsync.MapOf[string, *key] // keys of families
 	work       sync.WaitGroup
 
-	moved   atomic.Uint64 // the process' part of every token
-	pushUp  atomic.Bool   // pushes arrive
-	heard   atomic.Int64  // ns since Open: the last event of the watch
-	attempt atomic.Int64  // ns since Open: the next attempt after a failure
+	moved  atomic.Uint64 // the process' part of every token
+	pushUp atomic.Bool   // pushes arrive
+	heard  atomic.Int64  // ns since Open: the last event of the watch
+
+	aliveSince atomic.Int64 // ns since Open: changes before it were announced, if pushes arrive
+	attempt    atomic.Int64 // ns since Open: the next attempt after a failure
 
 	loader    loader
 	refresher refresher
 	expirer   expirer
 	repairer  repairer
 	relay     relay
+	marks     marks
 	cache     tierState
 	source    tierState
 	stats     counters
@@ -256,6 +259,7 @@ func (m *Manager) init() {
 	m.repairer = repairer{m: m, kick: make(chan struct{}, 1), dirty: map[*key]*repair{}}
 	m.cache = tierState{name: "cache", log: m.cfg.Logger, since: time.Now()}
 	m.source = tierState{name: "source", log: m.cfg.Logger, since: time.Now()}
+	m.marks.init(m)
 	for _, k := range m.keys {
 		k.due.Store(never) // until the first load
 		k.start()
@@ -274,6 +278,13 @@ func (m *Manager) firstLoad(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout)
 	defer cancel()
 	if err := m.follow(ctx); errors.Is(err, tiers.ErrSetup) {
+		return err
+	}
+	m.marks.look(ctx)
+	if m.marks.marker != nil {
+		m.work.Go(m.marks.run)
+	}
+	if err := m.marks.refused(); errors.Is(err, tiers.ErrSetup) {
 		return err
 	}
 	for {

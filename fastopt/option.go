@@ -58,6 +58,15 @@ func (o *Option[T]) Set(ctx context.Context, v T, opts ...WriteOption) (Receipt,
 	return o.core.set(ctx, v, opts)
 }
 
+// SetIf is Set on condition that the option has not changed since it was read
+// with that stamp, of a value or of the answer that there is none: Reading.Stamp.
+// The zero Stamp: if it has no value. ErrConflict: it has changed, or that cannot
+// be told any more; nothing was written, and the next Load reads it anew from
+// the source.
+func (o *Option[T]) SetIf(ctx context.Context, stamp Stamp, v T, opts ...WriteOption) (Receipt, error) {
+	return o.core.set(ctx, v, unchangedSince(stamp, opts))
+}
+
 // Delete removes the value from the source, so that the default holds; the
 // rest is as for Set. Deleting what is not set succeeds.
 func (o *Option[T]) Delete(ctx context.Context, opts ...WriteOption) (Receipt, error) {

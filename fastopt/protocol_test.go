@@ -363,11 +363,13 @@ func TestWhoSeesTheCacheBehindRepairsIt(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		w.cacheSetFails()
 		w.cacheGetFails()
+		w.cache.Cut()
 		set(t, theirs, "v2")
 		must(t, m.Close()) // the writer is gone
 		time.Sleep(10 * time.Second)
 		want(t, mine.Inspect(), "v2", fastopt.Fresh, fastopt.Source)
 		w.heal()
+		w.cache.Reconnect()
 		time.Sleep(10 * time.Second)
 		want(t, mine.Inspect(), "v2", fastopt.Fresh, fastopt.Source)
 		if w.cached("foo") != `"v2"` {

@@ -93,6 +93,9 @@ func (k *key) install(a *answer) outcome {
 				v = replace // the source has the last word
 			}
 		}
+		if v == refuse && a.corrects(cur) {
+			v = replace
+		}
 		if v == refuse {
 			k.m.stats.refused.Add(1)
 			return refused
@@ -108,10 +111,21 @@ func (k *key) install(a *answer) outcome {
 			if v == renew {
 				return confirmed
 			}
+			if cur.seen.Newer(a.rec.Stamp) && !cur.absent {
+				k.m.corrected(k.full, cur.seen, a.rec.Stamp)
+			}
 			k.m.expirer.expect(later(a.asked, k.lives.usable))
 			return changed
 		}
 	}
+}
+
+// corrects reports whether a, which is older than cur, shows cur to be wrong:
+// the source was asked after the record of cur had been read, and knew nothing
+// so new (P5). A source that lags or has lost its right gives no answers, so
+// what cur stems from was no commit of this history.
+func (a *answer) corrects(cur *meta) bool {
+	return a.origin == Source && a.asked > cur.got && a.rec.Stamp.Epoch == cur.seen.Epoch
 }
 
 // next builds what follows cur when a is accepted.
@@ -125,7 +139,10 @@ func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 		}
 		return newMeta(f, asked)
 	}
-	f := facts{key: k, origin: a.origin, stamp: a.rec.Stamp, seen: a.rec.Stamp, sum: sum, token: a.token}
+	f := facts{key: k, origin: a.origin, stamp: a.rec.Stamp, seen: a.rec.Stamp, sum: sum, token: a.token, got: k.m.now()}
+	if a.rec.Stamp == cur.seen {
+		f.got = cur.got
+	}
 	switch {
 	case a.err != nil: // the last good value stays, and is said to be stale (I11)
 		f.err, f.kind, f.origin, f.boxed, f.stamp = a.err, cur.kind, cur.origin, cur.boxed, cur.stamp

@@ -71,6 +71,8 @@ func (r *refresher) due() ([]*key, time.Duration) {
 			early = 0 // an attempt is for all at one instant
 		}
 		switch wait := k.due.Load() - now; {
+		case wait <= int64(silence/2) && k.renewUnasked(now):
+			next = min(next, k.due.Load()-now)
 		case wait <= early:
 			k.reloadAt.Store(now + max(wait, 0) + int64(reloadGap))
 			due = append(due, k)
@@ -236,6 +238,7 @@ func (m *Manager) handle(e tiers.Event) {
 		point.At(point.PushHandle, m, e.Name)
 		m.stats.pushes.Add(1)
 		k.moved.Add(1) // no answer asked for before now is fresh
+		m.loader.unpark(k)
 		m.refresher.push(k)
 	case tiers.Lost:
 		m.stats.pushesLost.Add(1)
@@ -244,6 +247,7 @@ func (m *Manager) handle(e tiers.Event) {
 		}
 		m.revalidate()
 	case tiers.Alive:
+		m.aliveSince.Store(max(m.instant(e.Since), m.aliveSince.Load()))
 		if !m.pushUp.Swap(true) {
 			m.cfg.Logger.Info("fastopt: pushes arrive")
 			m.revalidate()

@@ -12,9 +12,9 @@ import (
 // Relaying: one process of a namespace carries what the source holds into the
 // cache, whoever wrote it: plain SQL, or a writer that was killed between its
 // commit and its fill. It follows the source's history from a cursor that moves
-// only when the cache has answered, so that nothing is missed; and it offers
-// everything again when the cache may have lost it, and slowly all the time,
-// for what no history shows. A fill is only-if-newer, so all this is harmless
+// only when the cache has answered, so that nothing is missed; it offers
+// everything again when the cache may have lost it; and it looks at all of it
+// slowly all the time, for what no history shows (sweep.go). A fill is only-if-newer, so all this is harmless
 // twice: two relays for a moment, or a page read again, change nothing.
 
 // RelayMode says whether a process stands for relay.
@@ -32,8 +32,6 @@ const (
 	relayLast  = 500 * time.Millisecond // at most between attempts while a tier fails
 	relayLimit = time.Second            // for one page, or one chunk of fills, unless the tier's timeout is longer
 	relayStuck = 10 * time.Second       // of failure, after which another process may do better
-	sweepEvery = 30 * time.Second       // between two passes over everything …
-	sweepShare = 20                     // … or so many times as long as one took
 	resyncGap  = time.Second            // at least between two passes over everything
 	electAgain = 5 * time.Second        // after the source said that it is not usable
 )
@@ -81,6 +79,7 @@ func (r *relay) lead(ctx context.Context) {
 	wake := make(chan struct{}, 1)
 	work.Go(func() { r.listen(ctx, wake) })
 	work.Go(func() { r.sweep(ctx, &trouble{r: r, resign: resign, doing: "offering all rows"}) })
+	work.Go(func() { r.patrol(ctx) })
 	r.follow(ctx, wake, &trouble{r: r, resign: resign, doing: "following changes"})
 }
 
@@ -100,12 +99,15 @@ func (r *relay) listen(ctx context.Context, wake chan<- struct{}) {
 	}
 }
 
-// follow carries each change into the cache.
+// follow carries each change into the cache, and keeps its mark.
 func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
 	var cursor tiers.Stamp // zero: of no history, so that the first look resets
+	feeder := feeder{r: r}
 	for ctx.Err() == nil {
 		var err error
-		cursor, err = r.catchUp(ctx, cursor)
+		if cursor, err = r.catchUp(ctx, cursor); err == nil {
+			err = feeder.feed(ctx, cursor.Epoch)
+		}
 		if err != nil {
 			rest(ctx, t.wait(ctx, err)) // whatever is announced meanwhile
 			continue
@@ -147,44 +149,6 @@ func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, e
 
 // resync wants everything to be offered again, if this process is the relay.
 func (r *relay) resync() { ring(r.wanted) }
-
-// sweep offers everything to the cache: when it is wanted, and now and then.
-func (r *relay) sweep(ctx context.Context, t *trouble) {
-	timer := time.NewTimer(sweepEvery)
-	defer timer.Stop()
-	for {
-		wanted := false
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-r.wanted:
-			wanted = true
-		}
-		start := r.m.now()
-		for {
-			err := r.offerAll(ctx, nil)
-			if err == nil {
-				break
-			}
-			if rest(ctx, t.wait(ctx, err)); ctx.Err() != nil {
-				return
-			}
-			select {
-			case <-r.wanted: // the next attempt begins after that
-				wanted = true
-			default:
-			}
-		}
-		t.over()
-		if wanted {
-			r.m.stats.relayResyncs.Add(1)
-		}
-		took := time.Duration(r.m.now() - start)
-		rest(ctx, resyncGap)
-		timer.Reset(max(sweepEvery+time.Duration((r.m.jitter()-0.5)*float64(sweepEvery/5)), sweepShare*took))
-	}
-}
 
 // Trouble is how one part of the relay's work fares.
 type trouble struct {

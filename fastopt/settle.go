@@ -60,6 +60,7 @@ func (l *loader) settle(f *flight, a *answer) error {
 	case out == changed && a.err != nil:
 		m.rejected(k, a.err)
 	}
+	f.held = a.origin == Cache && out != refused
 	l.land(f, a.asked, nil)
 	return nil
 }

@@ -26,12 +26,20 @@ type Stats struct {
 	CacheCorrupt uint64 // entries of the cache whose bytes were unusable
 	CacheBehind  uint64 // results older than what this process knew
 	SourceLoads  uint64 // requests to the source, of any number of names
+	LeaseWaits   uint64 // times that a key waited for another process to ask the source for it
+	Corrections  uint64 // stamps that the source contradicted: triggers bypassed, a disk set back, a poisoned cache
 
 	Fills         uint64 // records that the cache stored for this process
 	FillsFailed   uint64 // records that it refused or did not answer for
+	FillsWithheld uint64 // records not offered to it, because its mark is of another history
+	FillsLate     uint64 // records not offered to it, because this process stood still meanwhile
 	Repaired      uint64 // keys whose failed fill or unknown write was repaired
 	RepairDropped uint64 // keys given up because too many were under repair
 	Dirty         int    // keys under repair now
+
+	Epoch    uint32        // the highest history of the source known
+	CacheFed bool          // a relay feeds the cache, or no source could tell better
+	MarkAge  time.Duration // since the cache's mark was seen to step; 0: it keeps none
 
 	Relay        bool   // this process carries changes by others into the cache now
 	RelayFills   uint64 // records that the cache stored for the relay, or for Sync
@@ -57,7 +65,9 @@ type Stats struct {
 // counters are the running part of Stats.
 type counters struct {
 	cacheHits, cacheMisses, corrupt, behind, sourceLoads atomic.Uint64
+	leaseWaits, corrections                              atomic.Uint64
 	fills, fillsFailed, repaired, dirtyDropped           atomic.Uint64
+	withheld, late                                       atomic.Uint64
 	relayFills, relayResyncs, relayErrors                atomic.Uint64
 	writes, writesFailed                                 atomic.Uint64
 	pushes, pushesLost                                   atomic.Uint64
@@ -79,6 +89,9 @@ func (m *Manager) Stats() Stats {
 		CacheHits: c.cacheHits.Load(), CacheMisses: c.cacheMisses.Load(), CacheCorrupt: c.corrupt.Load(),
 		CacheBehind: c.behind.Load(), SourceLoads: c.sourceLoads.Load(),
 		Fills: c.fills.Load(), FillsFailed: c.fillsFailed.Load(), Repaired: c.repaired.Load(),
+		LeaseWaits: c.leaseWaits.Load(), Corrections: c.corrections.Load(),
+		FillsWithheld: c.withheld.Load(), FillsLate: c.late.Load(),
+		Epoch: m.marks.epoch.Load(), CacheFed: m.marks.fed(), MarkAge: m.marks.age(),
 		RepairDropped: c.dirtyDropped.Load(), Dirty: m.repairer.size(),
 		Relay: m.relay.leading.Load(), RelayFills: c.relayFills.Load(),
 		RelayResyncs: c.relayResyncs.Load(), RelayErrors: c.relayErrors.Load(),
@@ -100,6 +113,9 @@ func (m *Manager) Ready() error {
 		if err := t.failure(); err != nil {
 			errs = append(errs, fmt.Errorf("%s, since %v: %w", t.name, t.when().Format(time.RFC3339), err))
 		}
+	}
+	if err := m.marks.refused(); err != nil {
+		errs = append(errs, err)
 	}
 	if m.cfg.Cache != nil || m.cfg.Source != nil {
 		n := 0

@@ -140,28 +140,45 @@ func (r *relay) offer(ctx context.Context, records []tiers.Record) error {
 }
 
 func (r *relay) offerChunk(ctx context.Context, records []tiers.Record) error {
+	_, err := r.offerSome(ctx, records)
+	return err
+}
+
+// offerSome is offer for one call of the cache, and returns of which names the
+// cache holds something newer.
+func (r *relay) offerSome(ctx context.Context, records []tiers.Record) (ahead []string, err error) {
 	m := r.m
 	fills := make([]tiers.Fill, len(records))
 	for i, rec := range records {
-		fills[i] = tiers.Fill{Record: rec, TTL: m.keptFor(rec, strings.Contains(rec.Name, "/"))}
+		if !m.marks.admits(rec.Stamp.Epoch) {
+			return nil, errUnmarked
+		}
+		fills[i] = tiers.Fill{Record: rec, TTL: m.keptFor(rec, isMember(rec.Name))}
 	}
 	point.At(point.RelayFill, m, records[0].Name)
 	bound, cancel := context.WithTimeout(ctx, max(relayLimit, m.cfg.CacheTimeout))
 	defer cancel()
-	var failure error
 	for i, res := range m.cfg.Cache.Fill(bound, m.cfg.Namespace, fills) {
 		switch {
 		case res.Err == nil && res.Stored:
 			m.stats.relayFills.Add(1)
+		case res.Err == nil && res.Ahead:
+			ahead = append(ahead, records[i].Name)
 		case res.Err == nil:
 		case errors.Is(res.Err, tiers.ErrUnavailable), errors.Is(res.Err, tiers.ErrSetup), bound.Err() != nil:
-			failure = res.Err
+			err = res.Err
 		default: // it concerns this record alone, and would be the same again
 			r.refuse(records[i], res.Err)
 		}
 	}
-	return failure
+	return ahead, err
 }
+
+// errUnmarked: nothing of this history may be offered before the relay has marked the cache.
+var errUnmarked = fmt.Errorf("%w: the cache's mark does not name this history", tiers.ErrUnavailable)
+
+// isMember reports whether name is of a family's member, whoever declares it.
+func isMember(name string) bool { return strings.Contains(name, "/") }
 
 // refuse counts and logs, once per change, a record that the cache cannot hold.
 func (r *relay) refuse(rec tiers.Record, err error) {

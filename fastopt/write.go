@@ -2,8 +2,9 @@ package fastopt
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -14,13 +15,21 @@ import (
 // whatever becomes of the cache; then the cache, which tells everyone. Nothing
 // is published before the commit is known.
 
-// A WriteOption says more about a write. Of several the last counts.
-type WriteOption struct{ actor, reason string }
+// A WriteOption says more about a write. Of several By the last counts.
+type WriteOption struct {
+	actor, reason string
+	unchanged     *tiers.Stamp // if not nil, all that this option says: SetIf's condition
+}
 
 // By records who writes and why, in the history of the option. Both are valid
 // UTF-8 without NUL, at most 1,000 bytes, and may be empty; else the write is
 // ErrInvalidValue. Neither may hold a secret.
-func By(actor, reason string) WriteOption { return WriteOption{actor, reason} }
+func By(actor, reason string) WriteOption { return WriteOption{actor: actor, reason: reason} }
+
+// unchangedSince makes a write conditional.
+func unchangedSince(s Stamp, opts []WriteOption) []WriteOption {
+	return append(slices.Clip(opts), WriteOption{unchanged: &s})
+}
 
 // maxSigned is the longest actor or reason, in bytes.
 const maxSigned = 1000
@@ -67,27 +76,59 @@ func receipt(op, name string, f func() (Receipt, error)) (Receipt, error) {
 }
 
 func (k *key) set(ctx context.Context, v any, opts []WriteOption) (Receipt, error) {
-	data, err := k.codec.encode(v)
+	c, err := k.change(v)
 	if err != nil {
 		return Receipt{}, err
 	}
-	if limit := k.m.cfg.MaxValue; len(data) > limit {
-		return Receipt{}, because(ErrTooLarge, "it has %d bytes encoded, the limit is %d", len(data), limit)
-	}
-	// What readers will decode, not what the caller holds and may still change.
-	value, err := k.decode(data)
-	if err != nil {
-		return Receipt{}, err
-	}
-	return k.write(ctx, tiers.Write{Name: k.full, Data: data}, value, opts)
+	return k.m.write(ctx, []change{c}, opts)
 }
 
 func (k *key) delete(ctx context.Context, opts []WriteOption) (Receipt, error) {
-	return k.write(ctx, tiers.Write{Name: k.full, Delete: true}, nil, opts)
+	return k.m.write(ctx, []change{{k: k, Write: tiers.Write{Name: k.full, Delete: true}}}, opts)
 }
 
-func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteOption) (Receipt, error) {
-	m := k.m
+// A change is what a write does to one key.
+type change struct {
+	tiers.Write
+	k     *key
+	value any    // decoded from Data
+	token uint64 // of k, before the request
+}
+
+// change encodes v, and decodes what was encoded: what readers will decode, not
+// what the caller holds and may still change.
+func (k *key) change(v any) (change, error) {
+	data, err := k.codec.encode(v)
+	if err != nil {
+		return change{}, err
+	}
+	if limit := k.m.cfg.MaxValue; len(data) > limit {
+		return change{}, because(ErrTooLarge, "it has %d bytes encoded, the limit is %d", len(data), limit)
+	}
+	value, err := k.decode(data)
+	if err != nil {
+		return change{}, err
+	}
+	return change{Write: tiers.Write{Name: k.full, Data: data}, k: k, value: value}, nil
+}
+
+// sign puts into c what opts say.
+func (c *change) sign(opts []WriteOption) error {
+	for _, o := range opts {
+		if o.unchanged != nil {
+			c.If = o.unchanged
+			continue
+		}
+		if err := o.check(); err != nil {
+			return err
+		}
+		c.Actor, c.Reason = o.actor, o.reason
+	}
+	return nil
+}
+
+// write applies all changes in one transaction, or none.
+func (m *Manager) write(ctx context.Context, cs []change, opts []WriteOption) (Receipt, error) {
 	ctx = orEnded(ctx)
 	if m.cfg.Source == nil && !m.isClosed() {
 		return Receipt{}, ErrReadOnly
@@ -99,112 +140,86 @@ func (k *key) write(ctx context.Context, w tiers.Write, value any, opts []WriteO
 	if err := ctx.Err(); err != nil {
 		return Receipt{}, unavailable("source", err) // never sent
 	}
-	for _, o := range opts {
-		if err := o.check(); err != nil {
+	writes := make([]tiers.Write, len(cs))
+	for i := range cs {
+		if err := cs[i].sign(opts); err != nil {
 			return Receipt{}, err
 		}
-		w.Actor, w.Reason = o.actor, o.reason
+		cs[i].token, writes[i] = cs[i].k.token(), cs[i].Write
 	}
 	wctx, cancel := context.WithTimeout(ctx, m.cfg.WriteTimeout)
-	asked, token := m.now(), k.token()
-	stamp, err := m.cfg.Source.Write(wctx, m.cfg.Namespace, []tiers.Write{w})
+	asked := m.now()
+	stamp, err := m.cfg.Source.Write(wctx, m.cfg.Namespace, writes)
 	cancel()
 	if ctx.Err() == nil { // a caller that left says nothing about the source
 		m.source.observeWrite(err)
 	}
 	if err != nil {
 		m.stats.writesFailed.Add(1)
-		if tiers.OutcomeOf(err) == tiers.Unknown {
-			k.doubt()
-		}
+		m.afterFailure(cs, err)
 		return Receipt{}, writeError(err)
 	}
 	m.stats.writes.Add(1)
-	point.At(point.WriteCommit, m, k.full)
-	rec := tiers.Record{Name: k.full, Kind: tiers.Value, Stamp: stamp, Data: w.Data}
-	if w.Delete {
-		rec.Kind, rec.Data = tiers.Absent, nil
-	}
-	// No answer asked for before the commit is fresh; nor is this one, if a
-	// push came meanwhile: it may be of a later write.
-	k.moved.Add(1)
-	if k.token() == token+1 {
-		token++
-	}
-	k.install(&answer{rec: rec, value: value, origin: Write, token: token, asked: asked})
-	point.At(point.WriteFill, m, k.full)
-	return Receipt{Stamp: stamp, Cached: k.offer(context.WithoutCancel(ctx), rec)}, nil
+	m.marks.answered(stamp.Epoch)
+	return Receipt{Stamp: stamp, Cached: m.committed(ctx, cs, stamp, asked)}, nil
 }
 
-// offer gives the cache a committed record, and reports whether it took it.
-func (k *key) offer(ctx context.Context, rec tiers.Record) bool {
-	if k.m.cfg.Cache == nil {
+// committed publishes what was written, and offers it to the cache.
+func (m *Manager) committed(ctx context.Context, cs []change, stamp tiers.Stamp, asked int64) (cached bool) {
+	fills := make([]filling, len(cs))
+	for i, c := range cs {
+		point.At(point.WriteCommit, m, c.k.full)
+		rec := tiers.Record{Name: c.k.full, Kind: tiers.Value, Stamp: stamp, Data: c.Data}
+		if c.Delete {
+			rec.Kind, rec.Data = tiers.Absent, nil
+		}
+		// No answer asked for before the commit is fresh; nor is this one, if a
+		// push came meanwhile: it may be of a later write.
+		c.k.moved.Add(1)
+		if c.k.token() == c.token+1 {
+			c.token++
+		}
+		c.k.install(&answer{rec: rec, value: c.value, origin: Write, token: c.token, asked: asked})
+		fills[i] = filling{k: c.k, rec: rec, asked: asked}
+	}
+	point.At(point.WriteFill, m, cs[0].k.full)
+	return m.offer(context.WithoutCancel(ctx), fills)
+}
+
+// afterFailure sees to it that keys are read again from the source if that may
+// hold what is not known here: after a write of unknown outcome, of which
+// nothing is published (I15), and after a conflict.
+func (m *Manager) afterFailure(cs []change, err error) {
+	unknown := tiers.OutcomeOf(err) == tiers.Unknown
+	if !unknown && !errors.Is(err, tiers.ErrConflict) {
+		return
+	}
+	for _, c := range cs {
+		if unknown || c.If != nil {
+			c.k.doubt(unknown)
+		}
+	}
+}
+
+// offer gives the cache committed records, and reports whether it took them all.
+func (m *Manager) offer(ctx context.Context, fills []filling) bool {
+	if m.cfg.Cache == nil || m.fill(ctx, fills) {
 		return true
 	}
-	if k.m.fill(ctx, []filling{{k: k, rec: rec}}) {
-		return true
+	if m.marks.use() == nil {
+		return false // and nobody here reads it
 	}
-	k.dirtied.Add(1)
-	k.m.repairer.add(k, false)
+	for _, f := range fills {
+		f.k.dirtied.Add(1)
+		m.repairer.add(f.k, false)
+	}
 	return false
 }
 
-// doubt is what remains of a write whose outcome is unknown: nothing is
-// published, but the key is not fresh until the source was read again (I15).
-func (k *key) doubt() {
+// doubt makes the key not fresh until the source was read again. late: what the
+// source holds may still change, by a write that is under way.
+func (k *key) doubt(late bool) {
 	k.dirtied.Add(1)
 	k.moved.Add(1)
-	k.m.repairer.add(k, true)
-}
-
-// A filling is a record to be offered to the cache for a key.
-type filling struct {
-	k       *key
-	rec     tiers.Record
-	replace []byte
-	dirty   uint64 // what of k is repaired once the cache has the record; 0: nothing
-}
-
-// absentTTL bounds how long the cache keeps what bounds only its memory: that a
-// name is absent, and members of families. Values of options do not expire.
-const absentTTL = 24 * time.Hour
-
-// keptFor is how long the cache is to keep rec, which may be of a family's member.
-func (m *Manager) keptFor(rec tiers.Record, member bool) time.Duration {
-	if rec.Kind == tiers.Absent || member {
-		return absentTTL - time.Duration(m.jitter()*float64(absentTTL/10))
-	}
-	return 0
-}
-
-// fill offers records to the cache and reports whether all were taken, or were
-// known already.
-func (m *Manager) fill(ctx context.Context, list []filling) bool {
-	if len(list) == 0 {
-		return true
-	}
-	fills := make([]tiers.Fill, len(list))
-	for i, f := range list {
-		fills[i] = tiers.Fill{Record: f.rec, Replace: f.replace, TTL: m.keptFor(f.rec, f.k.fam != nil)}
-	}
-	point.At(point.FillSend, m, list[0].k.full)
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout)
-	results := m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills)
-	cancel()
-	var failure error
-	for i, r := range results {
-		if r.Err != nil {
-			failure = r.Err
-			m.stats.fillsFailed.Add(1)
-			continue
-		}
-		if r.Stored {
-			m.stats.fills.Add(1)
-		}
-		list[i].k.clean(list[i].dirty)
-	}
-	if failure != nil {
-		m.cache.observe(failure)
-	}
-	return failure == nil
+	k.m.repairer.add(k, late)
 }

@@ -5,6 +5,7 @@ package fuzz
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -24,8 +25,50 @@ import (
 // written, and finds every flipped bit.
 
 func FuzzEnvelope(f *testing.F) {
+	seedEnvelopes(func(namespace, name string, kind, flag byte, epoch uint32, revision uint64, payload []byte, repeat uint32) {
+		f.Add(namespace, name, kind, flag, epoch, revision, payload, repeat)
+	})
+	f.Fuzz(func(t *testing.T, namespace, name string, kind, flag byte, epoch uint32, revision uint64, payload []byte, repeat uint32) {
+		plain.holds(t, namespace, name, kind, flag, epoch, revision, payload, repeat)
+	})
+}
+
+// Sealed envelopes keep the same promises; and nothing that is not sealed with
+// the key is believed, nor anything that is by who has none.
+func FuzzSealedEnvelope(f *testing.F) {
+	seedEnvelopes(func(namespace, name string, kind, flag byte, epoch uint32, revision uint64, payload []byte, repeat uint32) {
+		f.Add([]byte("0123456789abcdef"), namespace, name, kind, flag, epoch, revision, payload, repeat)
+		f.Add(bytes.Repeat([]byte{0xff}, 65), namespace, name, kind, flag, epoch, revision, payload, uint32(0))
+	})
+	f.Fuzz(func(t *testing.T, key []byte, namespace, name string, kind, flag byte, epoch uint32, revision uint64, payload []byte, repeat uint32) {
+		if len(key) > 1000 {
+			return
+		}
+		mine := sealedBy(key)
+		mine.holds(t, namespace, name, kind, flag, epoch, revision, payload, repeat)
+
+		rec := tiers.Record{Name: name, Kind: tiers.Value, Stamp: tiers.Stamp{Epoch: epoch, Revision: revision}, Data: payload}
+		raw, err := mine.seal.Encode(nil, namespace, rec)
+		if err != nil {
+			return
+		}
+		if _, err := envelope.Decode(namespace, name, raw); !errors.Is(err, tiers.ErrForeign) {
+			t.Fatalf("%q, read without the key: %v", raw, err)
+		}
+		// The sum of a longer key is that of another one; zeros behind a short one are none (RFC 2104).
+		if _, err := sealedBy(append(bytes.Clone(key), 1)).seal.Decode(namespace, name, raw); !errors.Is(err, tiers.ErrMiss) {
+			t.Fatalf("%q, read with another key: %v", raw, err)
+		}
+		unsealed, _ := envelope.Encode(nil, namespace, rec)
+		if _, err := mine.seal.Decode(namespace, name, unsealed); !errors.Is(err, tiers.ErrMiss) {
+			t.Fatalf("%q, read with a key: %v", unsealed, err)
+		}
+	})
+}
+
+func seedEnvelopes(seed func(namespace, name string, kind, flag byte, epoch uint32, revision uint64, payload []byte, repeat uint32)) {
 	add := func(kind, flag byte, epoch uint32, revision uint64, payload string) {
-		f.Add("checkout", "events.sample-rate", kind, flag, epoch, revision, []byte(payload), uint32(0))
+		seed("checkout", "events.sample-rate", kind, flag, epoch, revision, []byte(payload), 0)
 	}
 	add('V', '-', 3, 421, `{"rate":0.5}`)
 	add('V', '-', 0, 0, ``)
@@ -36,40 +79,79 @@ func FuzzEnvelope(f *testing.F) {
 	add('T', '-', 1, 8, `1`)
 	add('X', 'x', 1, 8, "V000000000300000000000000000421"+"11-0159e538"+`{"rate":0.5}`)
 	add('V', '-', 1, 8, "V000000000300000000000000000421"+"22-and what is not known yet")
+	add('V', '-', 1, 8, "V000000000300000000000000000421"+"33-and what is not known yet")
 	add('V', '-', 1, 8, "V429496729618446744073709551616"+"11-00000000"+`1`)
-	f.Add("", "", byte('V'), byte('-'), uint32(1), uint64(1), []byte(nil), uint32(0))
-	f.Add("a\x00b", "\xff", byte('T'), byte('n'), uint32(1), uint64(1), []byte("x"), uint32(0))
-	f.Add("checkout", "large", byte('V'), byte('-'), uint32(1), uint64(1), []byte("12345678"), uint32(40_000))
-	f.Add("checkout", "too.large", byte('V'), byte('-'), uint32(1), uint64(1), []byte("12345678"), uint32(140_000))
+	seed("", "", 'V', '-', 1, 1, nil, 0)
+	seed("a\x00b", "\xff", 'T', 'n', 1, 1, []byte("x"), 0)
+	seed("checkout", "large", 'V', '-', 1, 1, []byte("12345678"), 40_000)
+	seed("checkout", "too.large", 'V', '-', 1, 1, []byte("12345678"), 140_000)
+}
 
-	f.Fuzz(func(t *testing.T, namespace, name string, kind, flag byte, epoch uint32, revision uint64, payload []byte, repeat uint32) {
-		if len(namespace) > 1000 || len(name) > 1000 || len(payload) > 1<<16 {
-			return // longer than what it could show
-		}
-		decodesAsTheModel(t, namespace, name, payload)
-		decodesAsTheModel(t, namespace, name, summed(namespace, name, payload))
-		head := fmt.Appendf(nil, "%c%010d%020d11%c", kind, epoch, revision, flag)
-		decodesAsTheModel(t, namespace, name, summed(namespace, name, append(append(head, "00000000"...), payload...)))
+// A form is one of the two ways of summing, with its model.
+type form struct {
+	seal    *envelope.Seal
+	version byte
+	digits  int // of the sum
+	sum     func(covered []byte) string
+}
 
-		rec := tiers.Record{Name: name, Kind: tiers.Value, NoRow: flag == 'n', Stamp: tiers.Stamp{Epoch: epoch, Revision: revision}}
-		if rec.Data = payload; kind == 'T' {
-			rec.Kind = tiers.Absent
+var plain = form{nil, '1', 8, func(covered []byte) string {
+	return fmt.Sprintf("%08x", crc32.Checksum(covered, crc32.MakeTable(crc32.Castagnoli)))
+}}
+
+// sealedBy is the form with a key; its model is HMAC as RFC 2104 spells it.
+func sealedBy(key []byte) form {
+	return form{envelope.NewSeal(key), '2', 32, func(covered []byte) string {
+		pads := [2][64]byte{}
+		short := key
+		if len(key) > 64 {
+			sum := sha256.Sum256(key)
+			short = sum[:]
 		}
-		survivesAlone(t, namespace, rec)
-		allocatesInNoProportion(t, namespace, name, bytes.Repeat(payload, int(repeat%200_000)))
-	})
+		for i := range 64 {
+			var k byte
+			if i < len(short) {
+				k = short[i]
+			}
+			pads[0][i], pads[1][i] = k^0x36, k^0x5c
+		}
+		inner := sha256.Sum256(append(pads[0][:], covered...))
+		outer := sha256.Sum256(append(pads[1][:], inner[:]...))
+		return fmt.Sprintf("%x", outer[:16])
+	}}
+}
+
+func (fm form) overhead() int { return 34 + fm.digits }
+
+func (fm form) holds(t *testing.T, namespace, name string, kind, flag byte, epoch uint32, revision uint64, payload []byte, repeat uint32) {
+	t.Helper()
+	if len(namespace) > 1000 || len(name) > 1000 || len(payload) > 1<<16 {
+		return // longer than what it could show
+	}
+	fm.decodesAsTheModel(t, namespace, name, payload)
+	fm.decodesAsTheModel(t, namespace, name, fm.summed(namespace, name, payload))
+	head := fmt.Appendf(nil, "%c%010d%020d%c%c%c", kind, epoch, revision, fm.version, fm.version, flag)
+	head = append(head, strings.Repeat("0", fm.digits)...)
+	fm.decodesAsTheModel(t, namespace, name, fm.summed(namespace, name, append(head, payload...)))
+
+	rec := tiers.Record{Name: name, Kind: tiers.Value, NoRow: flag == 'n', Stamp: tiers.Stamp{Epoch: epoch, Revision: revision}}
+	if rec.Data = payload; kind == 'T' {
+		rec.Kind = tiers.Absent
+	}
+	fm.survivesAlone(t, namespace, rec)
+	fm.allocatesInNoProportion(t, namespace, name, bytes.Repeat(payload, int(repeat%200_000)))
 }
 
 // decodesAsTheModel checks Decode of raw against the model, and that what is
 // accepted is encoded to the same bytes.
-func decodesAsTheModel(t *testing.T, namespace, name string, raw []byte) {
+func (fm form) decodesAsTheModel(t *testing.T, namespace, name string, raw []byte) {
 	t.Helper()
 	kept := bytes.Clone(raw)
-	rec, err := envelope.Decode(namespace, name, raw)
+	rec, err := fm.seal.Decode(namespace, name, raw)
 	if !bytes.Equal(raw, kept) {
 		t.Fatalf("decoding %q changed it", kept)
 	}
-	want, verdict := modelDecode(namespace, name, raw)
+	want, verdict := fm.decode(namespace, name, raw)
 	corrupt, isCorrupt := errors.AsType[*tiers.CorruptError](err)
 	switch {
 	case verdict == accepted && err != nil, verdict == foreign && !errors.Is(err, tiers.ErrForeign), verdict == broken && !isCorrupt:
@@ -84,7 +166,7 @@ func decodesAsTheModel(t *testing.T, namespace, name string, raw []byte) {
 	if tiers.CheckName(namespace) != nil || tiers.CheckName(name) != nil {
 		return // never written: such a place cannot be asked for
 	}
-	again, err := envelope.Encode(nil, namespace, rec)
+	again, err := fm.seal.Encode(nil, namespace, rec)
 	if err != nil || !bytes.Equal(again, raw) {
 		t.Fatalf("accepted %q, encoded as %q, %v", raw, again, err)
 	}
@@ -92,9 +174,9 @@ func decodesAsTheModel(t *testing.T, namespace, name string, raw []byte) {
 
 // survivesAlone checks that rec, if it can be encoded, comes back, and that no
 // envelope one bit away does.
-func survivesAlone(t *testing.T, namespace string, rec tiers.Record) {
+func (fm form) survivesAlone(t *testing.T, namespace string, rec tiers.Record) {
 	t.Helper()
-	raw, err := envelope.Encode([]byte("before"), namespace, rec)
+	raw, err := fm.seal.Encode([]byte("before"), namespace, rec)
 	if !bytes.HasPrefix(raw, []byte("before")) {
 		t.Fatalf("encoding lost what stood before: %q", raw)
 	}
@@ -104,7 +186,7 @@ func survivesAlone(t *testing.T, namespace string, rec tiers.Record) {
 		}
 		return
 	}
-	got, err := envelope.Decode(namespace, rec.Name, raw)
+	got, err := fm.seal.Decode(namespace, rec.Name, raw)
 	if len(rec.Data) == 0 && rec.Kind == tiers.Value {
 		rec.Data = []byte{}
 	}
@@ -116,11 +198,11 @@ func survivesAlone(t *testing.T, namespace string, rec tiers.Record) {
 	}
 	bits := 8 * len(raw)
 	for i := range bits {
-		if i >= 8*(envelope.Overhead+256) && i%61 != 0 {
+		if i >= 8*(fm.overhead()+256) && i%61 != 0 {
 			continue // of a long payload, a sample
 		}
 		raw[i/8] ^= 1 << (i % 8)
-		if _, err := envelope.Decode(namespace, rec.Name, raw); !errors.Is(err, tiers.ErrMiss) {
+		if _, err := fm.seal.Decode(namespace, rec.Name, raw); !errors.Is(err, tiers.ErrMiss) {
 			t.Fatalf("bit %d flipped: %q: %v", i, raw, err)
 		}
 		raw[i/8] ^= 1 << (i % 8)
@@ -129,15 +211,16 @@ func survivesAlone(t *testing.T, namespace string, rec tiers.Record) {
 
 // allocatesInNoProportion checks that large bytes cost no large allocation,
 // whether they are accepted or not.
-func allocatesInNoProportion(t *testing.T, namespace, name string, payload []byte) {
+func (fm form) allocatesInNoProportion(t *testing.T, namespace, name string, payload []byte) {
 	t.Helper()
 	if len(payload) < 64<<10 {
 		return
 	}
-	raw := summed(namespace, name, append([]byte("V00000000010000000000000000000111-00000000"), payload...))
+	head := fmt.Sprintf("V%030d%c%c-%0*d", 1, fm.version, fm.version, fm.digits, 0)
+	raw := fm.summed(namespace, name, append([]byte(head), payload...))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := envelope.Decode(namespace, name, raw)
+	_, err := fm.seal.Decode(namespace, name, raw)
 	runtime.ReadMemStats(&after)
 	if n := after.TotalAlloc - before.TotalAlloc; n > 32<<10 {
 		t.Fatalf("decoding %d bytes allocated %d (%v)", len(raw), n, err)
@@ -147,19 +230,18 @@ func allocatesInNoProportion(t *testing.T, namespace, name string, payload []byt
 	}
 }
 
-// summed puts the right checksum into raw, so that what the checksum hides is
-// reached.
-func summed(namespace, name string, raw []byte) []byte {
+// summed puts the right sum into raw, so that what the sum hides is reached.
+func (fm form) summed(namespace, name string, raw []byte) []byte {
 	raw = bytes.Clone(raw)
-	if len(raw) >= 42 {
-		copy(raw[34:42], modelSum(namespace, name, raw))
+	if len(raw) >= fm.overhead() {
+		copy(raw[34:fm.overhead()], fm.modelSum(namespace, name, raw))
 	}
 	return raw
 }
 
-func modelSum(namespace, name string, raw []byte) string {
-	all := strings.Join([]string{namespace, name, string(raw[:34]) + string(raw[42:])}, "\x00")
-	return fmt.Sprintf("%08x", crc32.Checksum([]byte(all), crc32.MakeTable(crc32.Castagnoli)))
+func (fm form) modelSum(namespace, name string, raw []byte) string {
+	all := strings.Join([]string{namespace, name, string(raw[:34]) + string(raw[fm.overhead():])}, "\x00")
+	return fm.sum([]byte(all))
 }
 
 type opinion string
@@ -172,11 +254,14 @@ const (
 
 var (
 	anyVersion = regexp.MustCompile(`(?s)^([VT])([0-9]{10})([0-9]{20})(.)(.)`)
-	version1   = regexp.MustCompile(`(?s)^(?:V.{30}11-|T.{30}11[-n])([0-9a-f]{8})(.*)$`)
+	bothForms  = map[byte]*regexp.Regexp{
+		'1': regexp.MustCompile(`(?s)^(?:V.{30}11-|T.{30}11[-n])([0-9a-f]{8})(.*)$`),
+		'2': regexp.MustCompile(`(?s)^(?:V.{30}22-|T.{30}22[-n])([0-9a-f]{32})(.*)$`),
+	}
 )
 
-// modelDecode is the format's description, slowly.
-func modelDecode(namespace, name string, raw []byte) (tiers.Record, opinion) {
+// decode is the format's description, slowly.
+func (fm form) decode(namespace, name string, raw []byte) (tiers.Record, opinion) {
 	text := latin1(raw)
 	m := anyVersion.FindStringSubmatch(text)
 	if m == nil || m[4] != m[5] || m[4] < "1" {
@@ -187,14 +272,15 @@ func modelDecode(namespace, name string, raw []byte) (tiers.Record, opinion) {
 	if epoch.BitLen() > 32 || revision.BitLen() > 64 {
 		return tiers.Record{}, broken
 	}
-	if m[4] > "1" {
+	if m[4] > string(fm.version) {
 		return tiers.Record{}, foreign
 	}
-	v := version1.FindStringSubmatch(text)
-	if v == nil || v[1] != modelSum(namespace, name, raw) || len(raw)-42 > 1<<20 || m[1] == "T" && len(raw) > 42 {
+	v := bothForms[fm.version].FindStringSubmatch(text)
+	size := len(raw) - fm.overhead()
+	if v == nil || v[1] != fm.modelSum(namespace, name, raw) || size > 1<<20 || m[1] == "T" && size > 0 {
 		return tiers.Record{}, broken
 	}
-	rec := tiers.Record{Name: name, Kind: tiers.Value, Data: raw[42:], Stamp: tiers.Stamp{Epoch: uint32(epoch.Uint64()), Revision: revision.Uint64()}}
+	rec := tiers.Record{Name: name, Kind: tiers.Value, Data: raw[fm.overhead():], Stamp: tiers.Stamp{Epoch: uint32(epoch.Uint64()), Revision: revision.Uint64()}}
 	if m[1] == "T" {
 		rec.Kind, rec.Data, rec.NoRow = tiers.Absent, nil, raw[33] == 'n'
 	}

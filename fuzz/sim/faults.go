@@ -22,9 +22,14 @@ func (w *world) disturb(name string) {
 	case "flush":
 		w.lose()
 		w.store.Flush()
+		w.tellAll()
 	case "corrupt":
 		w.lose()
-		w.store.Corrupt(namespace, names[w.rng.IntN(w.draw.keys)], []byte("?"))
+		name := names[w.rng.IntN(w.draw.keys)]
+		w.store.Corrupt(namespace, name, []byte("?"))
+		w.mu.Lock()
+		w.announceLocked(name, tiers.Stamp{})
+		w.mu.Unlock()
 	case "down":
 		tier := pick(w, []string{"cache", "source"})
 		w.down[tier] = !w.down[tier]
@@ -44,6 +49,18 @@ func (w *world) lose() {
 	w.losses++
 	for _, name := range names {
 		w.help[name] = true
+	}
+}
+
+// tellAll announces that the cache lost everything, to whom it reaches.
+func (w *world) tellAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.procs {
+		if p.link == linkUp {
+			clear(p.tracked)
+			p.queue = append(p.queue, push{Event: tiers.Event{Kind: tiers.Lost}}, push{Event: tiers.Event{Kind: tiers.Alive}})
+		}
 	}
 }
 

@@ -209,13 +209,16 @@ func (w *world) deliver(p *process, reorder bool) {
 
 func (w *world) drop(p *process) {
 	e := w.take(p, true)
+	w.mu.Lock()
 	if e.Kind == tiers.Changed {
-		w.count("push dropped")
+		w.seen["push dropped"]++
+		// As in Redis: a push is lost only with its connection.
+		clear(p.tracked)
+		p.queue = append(p.queue, push{Event: tiers.Event{Kind: tiers.Lost}}, push{Event: tiers.Event{Kind: tiers.Alive}})
 	} else {
-		w.mu.Lock()
 		p.queue = slices.Insert(p.queue, 0, e)
-		w.mu.Unlock()
 	}
+	w.mu.Unlock()
 	w.after("p%d drop %d %s", p.id, e.Kind, e.Name)
 }
 

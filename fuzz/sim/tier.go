@@ -139,7 +139,7 @@ func (c cache) Watch(ctx context.Context, _ string, sink func(tiers.Event)) erro
 	clear(p.tracked)
 	deliver := p.deliver
 	w.mu.Unlock()
-	sink(tiers.Event{Kind: tiers.Alive, Since: time.Now()})
+	sink(p.alive())
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	for {
@@ -155,7 +155,7 @@ func (c cache) Watch(ctx context.Context, _ string, sink func(tiers.Event)) erro
 			alive := p.link == linkUp && len(p.queue) == 0
 			w.mu.Unlock()
 			if alive {
-				sink(tiers.Event{Kind: tiers.Alive, Since: time.Now()})
+				sink(p.alive())
 			}
 		case <-ctx.Done():
 			w.mu.Lock()
@@ -164,6 +164,17 @@ func (c cache) Watch(ctx context.Context, _ string, sink func(tiers.Event)) erro
 			return ctx.Err()
 		}
 	}
+}
+
+// alive is the event that says so: as good as an answer for all that is tracked.
+func (p *process) alive() tiers.Event {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	now := time.Now()
+	for i := range p.known {
+		p.askedLocked(names[i], now)
+	}
+	return tiers.Event{Kind: tiers.Alive, Since: now}
 }
 
 const beatEvery = 700 * time.Millisecond

@@ -12,12 +12,13 @@
 // Every later version of the format keeps them and the version behind them.
 //
 // The checksum covers the namespace and the name as well, so that an entry
-// copied under another key is no entry. It finds accidents, not attackers.
+// copied under another key is no entry. It finds accidents, not attackers: for
+// those there is version 2, in which a keyed sum of 32 digits stands in its
+// place (see [Seal]).
 package envelope
 
 import (
 	"fmt"
-	"hash/crc32"
 	"strconv"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -26,18 +27,16 @@ import (
 // Stamped is the length of the kind and the stamp, which the cache's script compares.
 const Stamped = 1 + epochDigits + revisionDigits
 
-// Overhead is the number of bytes that an envelope adds to its payload.
-const Overhead = Stamped + 2 + 1 + 8
+// Overhead is the number of bytes that an envelope without a seal adds to its payload.
+const Overhead = sumAt + crcDigits
 
 const (
 	epochDigits    = 10
 	revisionDigits = 20
 
-	version   = '1'
 	versionAt = Stamped // two bytes, equal: a flipped bit is no newer version
 	flagAt    = versionAt + 2
-	crcAt     = flagAt + 1
-	payloadAt = crcAt + 8
+	sumAt     = flagAt + 1
 
 	kindValue  = 'V'
 	kindAbsent = 'T'
@@ -47,18 +46,28 @@ const (
 
 // Reasons of a [tiers.CorruptError], for those who count them.
 const (
-	Short  = "shorter than an envelope"
-	Header = "malformed header"
-	Size   = "payload of a size that is not allowed"
-	Sum    = "wrong checksum"
+	Short    = "shorter than an envelope"
+	Header   = "malformed header"
+	Size     = "payload of a size that is not allowed"
+	Sum      = "wrong checksum"
+	Unsealed = "without a seal"
+	Spelling = "not in its one spelling"
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// Encode is [Seal.Encode] without a key.
+func Encode(dst []byte, namespace string, rec tiers.Record) ([]byte, error) {
+	return (*Seal)(nil).Encode(dst, namespace, rec)
+}
+
+// Decode is [Seal.Decode] without a key.
+func Decode(namespace, name string, raw []byte) (tiers.Record, error) {
+	return (*Seal)(nil).Decode(namespace, name, raw)
+}
 
 // Encode appends the envelope of rec in namespace to dst. It refuses what
-// [Decode] would not give back: a kind that is none, an absent with data, data
+// [Seal.Decode] would not give back: a kind that is none, an absent with data, data
 // above [tiers.MaxData], an oversize record, a name that is no name.
-func Encode(dst []byte, namespace string, rec tiers.Record) ([]byte, error) {
+func (s *Seal) Encode(dst []byte, namespace string, rec tiers.Record) ([]byte, error) {
 	if err := encodable(namespace, rec); err != nil {
 		return dst, fmt.Errorf("encode %q: %w", rec.Name, err)
 	}
@@ -73,9 +82,8 @@ func Encode(dst []byte, namespace string, rec tiers.Record) ([]byte, error) {
 	dst = append(dst, kind)
 	dst = appendPadded(dst, uint64(rec.Stamp.Epoch), epochDigits)
 	dst = appendPadded(dst, rec.Stamp.Revision, revisionDigits)
-	dst = append(dst, version, version, flag)
-	sum := checksum(namespace, rec.Name, dst[start:start+crcAt], rec.Data)
-	dst = appendHex(dst, sum)
+	dst = append(dst, s.version(), s.version(), flag)
+	dst = s.appendSum(dst, place(namespace, rec.Name, dst[start:]), rec.Data)
 	return append(dst, rec.Data...), nil
 }
 
@@ -104,9 +112,9 @@ func encodable(namespace string, rec tiers.Record) error {
 // Decode reads the envelope raw, found under namespace and name. It is total:
 // any bytes give a record, a [*tiers.CorruptError] whose Raw is raw, or an
 // error that is [tiers.ErrForeign]. Data of the record is a slice of raw, and
-// nothing is allocated in proportion to what raw claims. AsOf is left to the
+// nothing is allocated in proportion to what raw claims. AsOf and Raw are left to the
 // caller, who knows when the bytes were read.
-func Decode(namespace, name string, raw []byte) (tiers.Record, error) {
+func (s *Seal) Decode(namespace, name string, raw []byte) (tiers.Record, error) {
 	corrupt := func(reason string) (tiers.Record, error) {
 		return tiers.Record{}, &tiers.CorruptError{Raw: raw, Reason: reason}
 	}
@@ -115,14 +123,16 @@ func Decode(namespace, name string, raw []byte) (tiers.Record, error) {
 	}
 	rec := tiers.Record{Name: name}
 	stamp, ok := parseStamp(raw)
-	v := raw[versionAt]
-	if !ok || v != raw[versionAt+1] || v < version {
+	if !ok {
 		return corrupt(Header)
 	}
 	rec.Stamp = stamp
-	if v > version {
-		return tiers.Record{}, fmt.Errorf("%w: format %q", tiers.ErrForeign, v)
+	if reason, err := s.judge(raw[versionAt], raw[versionAt+1]); err != nil {
+		return tiers.Record{}, err
+	} else if reason != "" {
+		return corrupt(reason)
 	}
+	payloadAt := s.Overhead()
 	if len(raw) < payloadAt {
 		return corrupt(Short)
 	}
@@ -141,8 +151,7 @@ func Decode(namespace, name string, raw []byte) (tiers.Record, error) {
 	if len(payload) > tiers.MaxData || rec.Kind == tiers.Absent && len(payload) > 0 {
 		return corrupt(Size)
 	}
-	sum, ok := parseHex(raw[crcAt:payloadAt])
-	if !ok || sum != checksum(namespace, name, raw[:crcAt], payload) {
+	if !s.sums(raw[sumAt:payloadAt], place(namespace, name, raw[:sumAt]), payload) {
 		return corrupt(Sum)
 	}
 	return rec, nil
@@ -178,38 +187,13 @@ func appendPadded(dst []byte, n uint64, digits int) []byte {
 	return dst
 }
 
-// checksum covers all of an entry but the checksum. A NUL stands in no name,
-// so no two places share the bytes that are summed.
-func checksum(namespace, name string, header, payload []byte) uint32 {
-	place := make([]byte, 0, 2*tiers.MaxName+2+crcAt)
-	place = append(place, namespace...)
-	place = append(place, 0)
-	place = append(place, name...)
-	place = append(place, 0)
-	place = append(place, header...)
-	return crc32.Update(crc32.Checksum(place, castagnoli), castagnoli, payload)
-}
-
-const hexDigits = "0123456789abcdef"
-
-func appendHex(dst []byte, sum uint32) []byte {
-	for shift := 28; shift >= 0; shift -= 4 {
-		dst = append(dst, hexDigits[sum>>shift&15])
-	}
-	return dst
-}
-
-// parseHex accepts lower case alone: one record has one spelling.
-func parseHex(text []byte) (sum uint32, ok bool) {
-	for _, c := range text {
-		switch {
-		case c >= '0' && c <= '9':
-			sum = sum<<4 | uint32(c-'0')
-		case c >= 'a' && c <= 'f':
-			sum = sum<<4 | uint32(c-'a'+10)
-		default:
-			return 0, false
-		}
-	}
-	return sum, true
+// place is what the sum of an entry covers besides its payload. A NUL stands
+// in no name, so no two places share these bytes.
+func place(namespace, name string, header []byte) []byte {
+	p := make([]byte, 0, 2*tiers.MaxName+2+sumAt)
+	p = append(p, namespace...)
+	p = append(p, 0)
+	p = append(p, name...)
+	p = append(p, 0)
+	return append(p, header...)
 }

@@ -140,8 +140,8 @@ func TestBadHeadersAreNamed(t *testing.T) {
 		{"flag", put(flagAt, "x"), Header},
 		{"value that is no row", put(flagAt, "n"), Header},
 		{"absent with a payload", put(0, "T"), Size},
-		{"upper case checksum", put(crcAt+3, "9E"), Sum},
-		{"checksum", put(crcAt, "1"), Sum},
+		{"upper case checksum", put(sumAt+3, "9E"), Sum},
+		{"checksum", put(sumAt, "1"), Sum},
 		{"too large", raw + strings.Repeat("7", tiers.MaxData), Size},
 	}
 	for _, c := range cases {

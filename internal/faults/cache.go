@@ -8,7 +8,8 @@ import (
 )
 
 // A Cache is a tiers.Cache that suffers the faults ordered. Load, Fill, Lease
-// and Watch are its operations.
+// and Watch are its operations. It is no tiers.Marker, whatever is below: see
+// Marked.
 type Cache struct {
 	orders
 	link
@@ -70,6 +71,49 @@ func (c *Cache) Watch(ctx context.Context, namespace string, sink func(tiers.Eve
 	return c.watch(ctx, func(ctx context.Context, sink func(tiers.Event)) error {
 		return c.below.Watch(ctx, namespace, sink)
 	}, sink)
+}
+
+// A MarkedCache is what Marked wraps.
+type MarkedCache interface {
+	tiers.Cache
+	tiers.Marker
+}
+
+// Marked is a Cache that is a tiers.Marker, too, because what is below it is
+// one. Mark and PutMark are operations of its own; for the others it suffers the
+// orders given to its Cache, and counts with it. A type assertion tells the two apart.
+type Marked struct {
+	*Cache
+	below tiers.Marker
+}
+
+// NewMarked wraps below, healthy.
+func NewMarked(below MarkedCache) *Marked { return &Marked{NewCache(below), below} }
+
+// Mark is tiers.Marker's.
+func (c *Marked) Mark(ctx context.Context, namespace string) (tiers.Mark, error) {
+	f, err := c.meet(ctx, Mark, 0)
+	if err != nil {
+		return tiers.Mark{}, err
+	}
+	m, err := c.below.Mark(ctx, namespace)
+	if lost := f.answer(ctx); lost != nil {
+		return tiers.Mark{}, lost
+	}
+	return m, err
+}
+
+// PutMark is tiers.Marker's.
+func (c *Marked) PutMark(ctx context.Context, namespace string, old, next tiers.Mark) (bool, error) {
+	f, err := c.meet(ctx, PutMark, 0)
+	if err != nil {
+		return false, err
+	}
+	stored, err := c.below.PutMark(ctx, namespace, old, next)
+	if lost := f.answer(ctx); lost != nil {
+		return false, lost
+	}
+	return stored, err
 }
 
 func failFills(n int, err error) []tiers.FillResult {

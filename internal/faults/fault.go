@@ -1,6 +1,7 @@
 // Package faults wraps tiers so that a test, the simulator or the load
 // generator can order what goes wrong with them: errors, calls that hang,
-// delays, lost acknowledgements, a cut or silent watch channel.
+// delays, lost acknowledgements, a cut or silent watch channel. A Proxy does the
+// like to TCP connections, for tests of the stores and clients themselves.
 //
 // A healthy wrapper passes each call on and counts it; it takes no lock.
 // Bites tells how often an order took effect, so that whoever ordered a fault
@@ -31,10 +32,12 @@ const (
 	Lease
 	Watch
 	Elect
+	Mark
+	PutMark
 	numOps
 )
 
-var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch", "elect"}
+var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch", "elect", "mark", "put mark"}
 
 func (o Op) String() string {
 	if o < numOps {

@@ -23,7 +23,7 @@ var (
 
 func TestHealthyWrapperKeepsTheContract(t *testing.T) {
 	tiertest.TestSource(t, func(*testing.T) tiers.Source { return faults.NewSource(memory.NewSource()) })
-	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return faults.NewCache(memory.NewCache()) })
+	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return faults.NewMarked(memory.NewCache()) })
 }
 
 func set(data string) []tiers.Write { return []tiers.Write{{Name: "a", Data: []byte(data)}} }

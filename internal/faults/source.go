@@ -9,7 +9,8 @@ import (
 )
 
 // A Source is a tiers.Source that suffers the faults ordered. Identity, Load,
-// Write, Scan, Changes, Watch and Elect are its operations.
+// Write, Scan, Changes, Watch and Elect are its operations. It is no
+// tiers.Historian, whatever is below: see Historian.
 type Source struct {
 	orders
 	link
@@ -113,3 +114,22 @@ func (s *Source) Elect(ctx context.Context, namespace string, lead func(ctx cont
 	}
 	return e.Elect(ctx, namespace, lead)
 }
+
+// A HistoricSource is what Historian wraps.
+type HistoricSource interface {
+	tiers.Source
+	tiers.Historian
+}
+
+// A Historian is a Source that is a tiers.Historian, too, because what is below
+// it is one. Learn is passed on whatever is ordered: it does no I/O.
+type Historian struct {
+	*Source
+	below tiers.Historian
+}
+
+// NewHistorian wraps below, healthy.
+func NewHistorian(below HistoricSource) *Historian { return &Historian{NewSource(below), below} }
+
+// Learn is tiers.Historian's.
+func (s *Historian) Learn(id tiers.Identity) { s.below.Learn(id) }

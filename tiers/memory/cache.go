@@ -18,6 +18,7 @@ import (
 type Cache struct {
 	mu     sync.Mutex
 	spaces map[string]*cacheSpace // guarded by mu
+	stores uint64                 // guarded by mu; fills that were stored, ever
 	hub    hub                    // guarded by mu
 }
 
@@ -25,13 +26,17 @@ type Cache struct {
 type cacheSpace struct {
 	entries map[string]entry
 	leases  map[string]time.Time // until when
+	mark    tiers.Mark           // zero: none
+	blot    []byte               // if not nil: bytes found in place of the mark, see CorruptMark
 }
 
 type entry struct {
-	record tiers.Record
-	until  time.Time // zero: without end
-	raw    []byte    // if not nil: bytes found in place of the record, see Corrupt
+	record  tiers.Record // its Raw is a text that no other entry ever had, or see Corrupt
+	until   time.Time    // zero: without end
+	damaged bool
 }
+
+var _ tiers.Marker = (*Cache)(nil)
 
 // NewCache returns an empty cache.
 func NewCache() *Cache {
@@ -59,8 +64,8 @@ func (c *Cache) Load(ctx context.Context, namespace string, names []string) []ti
 		switch {
 		case !ok:
 			rs[i].Err = tiers.ErrMiss
-		case e.raw != nil:
-			rs[i].Err = &tiers.CorruptError{Raw: e.raw, Reason: "damaged on purpose"}
+		case e.damaged:
+			rs[i].Err = &tiers.CorruptError{Raw: e.record.Raw, Reason: "damaged on purpose"}
 		default:
 			rs[i].Record = e.record
 			rs[i].AsOf = asOf
@@ -88,10 +93,13 @@ func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) 
 		}
 		old, ok := sp.entryLocked(f.Name)
 		if ok && !replaces(old, f) {
+			rs[i].Ahead = old.record.Stamp.Newer(f.Stamp)
 			continue
 		}
+		c.stores++
 		e := entry{record: f.Record}
 		e.record.Data = slices.Clone(f.Data)
+		e.record.Raw = fmt.Appendf(nil, "entry %d", c.stores)
 		if f.TTL > 0 {
 			e.until = time.Now().Add(f.TTL)
 		}
@@ -105,7 +113,7 @@ func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) 
 // replaces reports whether f takes the place of old.
 func replaces(old entry, f tiers.Fill) bool {
 	switch {
-	case old.raw != nil && f.Replace != nil && bytes.Equal(old.raw, f.Replace):
+	case f.Replace != nil && bytes.Equal(old.record.Raw, f.Replace):
 		return true
 	case f.NoRow && old.record.Kind == tiers.Absent && old.record.Stamp.Epoch == f.Stamp.Epoch:
 		return false
@@ -157,7 +165,42 @@ func (c *Cache) Watch(ctx context.Context, namespace string, sink func(tiers.Eve
 	return c.hub.watch(ctx, namespace, sink)
 }
 
-// Flush loses everything, leases too, as a server that restarts empty.
+// Mark is tiers.Marker's.
+func (c *Cache) Mark(ctx context.Context, namespace string) (tiers.Mark, error) {
+	if err := refuses(ctx, namespace); err != nil {
+		return tiers.Mark{}, fmt.Errorf("mark: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sp := c.spaceLocked(namespace)
+	switch {
+	case sp.blot != nil:
+		return tiers.Mark{}, &tiers.CorruptError{Raw: sp.blot, Reason: "damaged on purpose"}
+	case sp.mark == tiers.Mark{}:
+		return tiers.Mark{}, tiers.ErrMiss
+	}
+	return sp.mark, nil
+}
+
+// PutMark is tiers.Marker's. A zero next is refused: it stands for no mark.
+func (c *Cache) PutMark(ctx context.Context, namespace string, old, next tiers.Mark) (stored bool, err error) {
+	if err := refuses(ctx, namespace); err != nil {
+		return false, fmt.Errorf("put mark: %w", err)
+	}
+	if next == (tiers.Mark{}) {
+		return false, fmt.Errorf("put mark: the zero mark stands for none")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sp := c.spaceLocked(namespace)
+	if sp.mark != old {
+		return false, nil
+	}
+	sp.mark, sp.blot = next, nil
+	return true, nil
+}
+
+// Flush loses everything, leases and marks too, as a server that restarts empty.
 // Watchers hear Lost, then Alive.
 func (c *Cache) Flush() {
 	c.mu.Lock()
@@ -174,9 +217,20 @@ func (c *Cache) Corrupt(namespace, name string, raw []byte) {
 	defer c.mu.Unlock()
 	sp := c.spaceLocked(namespace)
 	if e, ok := sp.entryLocked(name); ok {
-		e.raw = slices.Clone(raw)
+		e.record.Raw, e.damaged = slices.Clone(raw), true
 		sp.entries[name] = e
 		c.hub.changedLocked(namespace, name)
+	}
+}
+
+// CorruptMark damages the mark of a namespace, if there is one: Mark finds raw,
+// which must not be empty, in its place, and PutMark takes it for no mark.
+func (c *Cache) CorruptMark(namespace string, raw []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sp := c.spaceLocked(namespace)
+	if sp.mark != (tiers.Mark{}) || sp.blot != nil {
+		sp.mark, sp.blot = tiers.Mark{}, slices.Clone(raw)
 	}
 }
 

@@ -26,7 +26,12 @@ func (s *Source) Scan(ctx context.Context, namespace string) iter.Seq2[tiers.Rec
 			yield(tiers.Record{}, err)
 			return
 		}
-		for _, r := range s.records(namespace) {
+		records, err := s.records(namespace)
+		if err != nil {
+			yield(tiers.Record{}, err)
+			return
+		}
+		for _, r := range records {
 			if err := ended(ctx); err != nil {
 				yield(tiers.Record{}, err)
 				return
@@ -39,16 +44,19 @@ func (s *Source) Scan(ctx context.Context, namespace string) iter.Seq2[tiers.Rec
 }
 
 // records returns everything known of a namespace, in the order of names.
-func (s *Source) records(namespace string) []tiers.Record {
+func (s *Source) records(namespace string) ([]tiers.Record, error) {
 	asOf := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.outrunLocked(); err != nil {
+		return nil, err
+	}
 	rows := s.spaceLocked(namespace).rows
 	records := make([]tiers.Record, 0, len(rows))
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		records = append(records, s.recordLocked(name, rows[name], asOf))
 	}
-	return records
+	return records, nil
 }
 
 // Changes is tiers.Source's. Records of one revision are never split over two
@@ -60,6 +68,9 @@ func (s *Source) Changes(ctx context.Context, namespace string, since tiers.Stam
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.outrunLocked(); err != nil {
+		return tiers.Changes{}, err
+	}
 	sp := s.spaceLocked(namespace)
 	head := tiers.Stamp{Epoch: s.epoch, Revision: sp.head}
 	if since.Epoch != s.epoch {

@@ -294,3 +294,106 @@ func TestCorruptNeedsAnEntry(t *testing.T) {
 		t.Errorf("%v, want a plain miss", r.Err)
 	}
 }
+
+// A source that learns of a later history of its own gives no answer of the
+// earlier one; above another installation's it steps.
+func TestLearn(t *testing.T) {
+	ctx := t.Context()
+	for _, c := range []struct {
+		what   string
+		change func(*tiers.Identity)
+		epoch  uint32 // afterwards; 0: no answer
+		step   uint32 // and after StepEpoch
+	}{
+		{"itself", func(*tiers.Identity) {}, 2, 3},
+		{"its past", func(id *tiers.Identity) { id.Epoch = 1 }, 2, 3},
+		{"another lineage", func(id *tiers.Identity) { id.Epoch, id.Lineage = 9, "other" }, 2, 3},
+		{"a later history", func(id *tiers.Identity) { id.Epoch = 9 }, 0, 10},
+		{"a later timeline", func(id *tiers.Identity) { id.Epoch, id.Timeline = 9, 2 }, 0, 11},
+		{"a later timeline with its epoch", func(id *tiers.Identity) { id.Timeline = 2 }, 0, 4},
+		{"an earlier timeline", func(id *tiers.Identity) { id.Epoch, id.Timeline = 9, 0 }, 10, 11},
+		{"another system", func(id *tiers.Identity) { id.Epoch, id.System = 9, "1" }, 10, 11},
+		{"another system with its epoch", func(id *tiers.Identity) { id.System = "1" }, 3, 4},
+		{"an epoch that none can follow", func(id *tiers.Identity) { id.Epoch = 1<<32 - 1 }, 2, 3},
+	} {
+		s := memory.NewSource()
+		s.StepEpoch()
+		if _, err := s.Write(ctx, "app", []tiers.Write{{Name: "a", Data: []byte("1")}}); err != nil {
+			t.Fatal(err)
+		}
+		id, err := s.Identity(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.change(&id)
+		s.Learn(id)
+		if got := answers(t, s); got != c.epoch {
+			t.Errorf("%s: answers of epoch %d, want %d", c.what, got, c.epoch)
+		}
+		s.StepEpoch()
+		if got := answers(t, s); got != c.step {
+			t.Errorf("%s: answers of epoch %d after a step, want %d", c.what, got, c.step)
+		}
+	}
+}
+
+// answers returns the epoch of which s answers, the same to all calls, 0 if none does.
+func answers(t *testing.T, s *memory.Source) uint32 {
+	t.Helper()
+	epochs := map[string]uint32{}
+	note := func(what string, epoch uint32, err error) {
+		if (err == nil) != (epoch != 0) || err != nil && !errors.Is(err, tiers.ErrUnavailable) {
+			t.Errorf("%s: epoch %d, %v", what, epoch, err)
+		}
+		epochs[what] = epoch
+	}
+	id, err := s.Identity(t.Context())
+	note("identity", id.Epoch, err)
+	r := s.Load(t.Context(), "app", []string{"a"})[0]
+	note("load", r.Stamp.Epoch, r.Err)
+	ch, err := s.Changes(t.Context(), "app", tiers.Stamp{})
+	note("changes", ch.Head.Epoch, err)
+	for r, err := range s.Scan(t.Context(), "app") {
+		note("scan", r.Stamp.Epoch, err)
+	}
+	stamp, err := s.Write(t.Context(), "app", []tiers.Write{{Name: "b", Data: []byte("1")}})
+	if err != nil && tiers.OutcomeOf(err) != tiers.NotApplied {
+		t.Errorf("write: %v", err)
+	}
+	note("write", stamp.Epoch, err)
+	for what, epoch := range epochs {
+		if epoch != id.Epoch {
+			t.Errorf("%s answers of epoch %d, identity of %d", what, epoch, id.Epoch)
+		}
+	}
+	return id.Epoch
+}
+
+// What is known already is no news to watchers.
+func TestWatchersHearWhatIsLearnedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := memory.NewSource()
+		id, err := s.Identity(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		lost := 0
+		go s.Watch(ctx, ns, func(e tiers.Event) {
+			if e.Kind == tiers.Lost {
+				lost++
+			}
+		})
+		for _, want := range []int{0, 1, 1} {
+			synctest.Wait()
+			s.Learn(id)
+			synctest.Wait()
+			if lost != want {
+				t.Errorf("Lost was heard %d times, want %d", lost, want)
+			}
+			id.Epoch = 9
+		}
+		cancel()
+		synctest.Wait()
+	})
+}

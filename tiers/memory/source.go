@@ -22,12 +22,13 @@ import (
 )
 
 // A Source is a tiers.Source in memory. Its revision counts the batches that
-// changed something, per namespace; its epoch grows by StepEpoch alone.
+// changed something, per namespace; its epoch grows by StepEpoch and Learn alone.
 type Source struct {
 	lineage string // immutable
 
 	mu     sync.Mutex
 	epoch  uint32            // guarded by mu; at least 1
+	least  uint32            // guarded by mu; the epoch below which nothing is answered
 	spaces map[string]*space // guarded by mu
 	hub    hub               // guarded by mu
 }
@@ -57,25 +58,6 @@ func NewSource() *Source {
 	return s
 }
 
-// Identity is tiers.Source's.
-func (s *Source) Identity(ctx context.Context) (tiers.Identity, error) {
-	if err := ended(ctx); err != nil {
-		return tiers.Identity{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return tiers.Identity{Lineage: s.lineage, System: "memory", Timeline: 1, Database: "memory", Epoch: s.epoch}, nil
-}
-
-// StepEpoch begins a new history, as a failover or a restore does: every
-// record outranks what was read of it before. Watchers hear Lost, then Alive.
-func (s *Source) StepEpoch() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.epoch++
-	s.hub.lostLocked()
-}
-
 // Row returns the row or tombstone of name.
 func (s *Source) Row(namespace, name string) (Row, bool) {
 	s.mu.Lock()
@@ -92,6 +74,9 @@ func (s *Source) Load(ctx context.Context, namespace string, names []string) []t
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.outrunLocked(); err != nil {
+		return failAll(names, err)
+	}
 	sp := s.spaceLocked(namespace)
 	rs := make([]tiers.Result, len(names))
 	for i, name := range names {
@@ -120,6 +105,9 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.outrunLocked(); err != nil {
+		return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.NotApplied, Err: err}
+	}
 	sp := s.spaceLocked(namespace)
 	for _, w := range writes {
 		if w.If != nil && *w.If != s.currentLocked(sp, w.Name) {

@@ -2,9 +2,9 @@
 //
 // The database gives the stamps, by triggers behind one writer lock, so that
 // plain SQL obeys them as the library does (schema.sql). Every statement of
-// this package returns, beside its answer, the epoch and whether the database
-// that answers is the primary for which that epoch was given; if it is not, the
-// answer is none, and the epoch is stepped by who has the right to.
+// this package returns, beside its answer, whose history it is; if that is not
+// the newest known, as the primary of it, the answer is none, and a database that
+// is later gets a new epoch from who has the right to give one (history.go).
 //
 //	load.go     read names in one statement
 //	write.go    one batch, one transaction, and what became of it
@@ -20,7 +20,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -84,23 +83,7 @@ func (s *Source) Close() {
 
 // Identity tells which history of which database answers.
 func (s *Source) Identity(ctx context.Context) (tiers.Identity, error) {
-	var id tiers.Identity
-	err := s.read(ctx, "identity", func(ctx context.Context, c *pgx.Conn) error {
-		var h history
-		var database int64
-		err := c.QueryRow(ctx, `SELECT epoch, mine, recovering, system_identifier, timeline, database, lineage FROM fastopt.here`).
-			Scan(&h.epoch, &h.mine, &h.recovering, &h.system, &h.timeline, &database, &id.Lineage)
-		if err != nil {
-			return err
-		}
-		id.System, id.Database = fmt.Sprint(h.system), fmt.Sprint(database)
-		id.Timeline, id.Epoch = uint32(h.timeline), uint32(h.epoch)
-		return s.seen.accept(h)
-	})
-	if err != nil {
-		return tiers.Identity{}, err
-	}
-	return id, nil
+	return s.identity(ctx, "identity")
 }
 
 // read runs ask on a connection. It tries once more if the connection turned
@@ -134,7 +117,7 @@ func (s *Source) once(ctx context.Context, ask func(context.Context, *pgx.Conn) 
 	defer s.pool.put(c)
 	err = ask(ctx, c)
 	dead = err != nil && c.IsClosed()
-	if notPrimary(err) {
+	if notPrimary(err) || errors.Is(err, errLineage) {
 		hangUp(c) // a demoted primary keeps its connections; the next dial finds the new one
 	}
 	return dead, err

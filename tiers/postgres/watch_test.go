@@ -217,7 +217,10 @@ func TestWatchDoesNotHammerAZombie(t *testing.T) {
 		dials.Add(1)
 		return dial(ctx, network, addr)
 	}
-	s.seen.h.epoch = 9
+	id := identityOf(t, s)
+	id.Epoch = 9
+	s.Learn(id)
+	dials.Store(0)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	s.Watch(ctx, "app", func(tiers.Event) {})

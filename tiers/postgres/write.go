@@ -17,9 +17,9 @@ import (
 )
 
 // Writing: one pipelined batch, which is one implicit transaction and one round
-// trip (P1): take the writer lock and check whose history this is and that the
-// stamps named are current; write; read the head back. The receipt comes from
-// the read-back, because a statement's own snapshot may be older than the lock.
+// trip (P1): take the writer lock and check that the stamps named are current;
+// write; check that this is the history that was read; read the head back. The
+// receipt comes from the read-back, because a statement's own snapshot may be older than the lock.
 //
 // What became of a write that failed is decided here as well (I14, I15). Not
 // applied: it was never sent, or the server refused a statement, which aborts
@@ -36,6 +36,15 @@ SELECT $1::text, w.name, w.value::json, nullif(w.actor, ''), nullif(w.reason, ''
 	headSQL   = `SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0)
   FROM fastopt.here h LEFT JOIN fastopt.namespaces n ON n.namespace = $1::text`
 )
+
+// oursSQL refuses, and with it the batch, unless the history is the known one or
+// has a higher epoch: begin_write, which holds the lock since and knows that the
+// recorded identity is the actual one, compares epochs alone. With an epoch above
+// all it refuses, too. While no history is known, nothing is written.
+const oursSQL = `SELECT fastopt.begin_write($1::text, 4294967296, '{}', '{}', '{}')
+  FROM fastopt.epoch e
+ WHERE e.lineage::text <> $2::text
+    OR e.epoch = $3::bigint AND (e.system_identifier, e.timeline, e.database) IS DISTINCT FROM ($4::bigint, $5::bigint, $6::bigint)`
 
 // Write applies writes in one transaction, or none, and returns the head
 // revision after them. It waits for other writers, at most for lock_timeout.
@@ -54,7 +63,10 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 	case errors.Is(err, errUnsent):
 		s.pool.reset()
 		return s.apply(ctx, b)
-	case errors.Is(err, errHistory) && s.stepEpoch(ctx):
+	case errors.Is(err, errHistory):
+		if _, err := s.identity(ctx, "write"); err != nil { // steps the epoch, or says why not
+			return tiers.Stamp{}, notApplied(err)
+		}
 		return s.apply(ctx, b)
 	}
 	return stamp, err
@@ -97,7 +109,8 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 // that the server completed; the commit comes after the last of them.
 func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stamp, answered int, err error) {
 	queue := &pgx.Batch{}
-	queue.Queue(beginSQL, b.namespace, s.seen.get().epoch, b.ifNames, b.ifEpochs, b.ifRevisions)
+	k := s.seen.get()
+	queue.Queue(beginSQL, b.namespace, k.least(), b.ifNames, b.ifEpochs, b.ifRevisions)
 	if len(b.names) > 0 {
 		queue.Queue(upsertSQL, b.namespace, b.names, b.values, b.actors, b.reasons)
 	}
@@ -105,6 +118,7 @@ func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stam
 		queue.Queue(signSQL, d.actor, d.reason)
 		queue.Queue(deleteSQL, b.namespace, d.names)
 	}
+	queue.Queue(oursSQL, b.namespace, k.lineage, k.epoch, k.system, k.timeline, k.database)
 	queue.Queue(headSQL, b.namespace)
 	results := c.SendBatch(ctx, queue)
 	defer results.Close()
@@ -123,7 +137,7 @@ func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stam
 	if err := results.Close(); err != nil { // reads up to the end of the transaction
 		return st, answered, err
 	}
-	// begin_write accepted this history; one seen meanwhile elsewhere does not undo the commit.
+	// The batch itself accepted this history; one seen meanwhile elsewhere does not undo the commit.
 	_ = s.seen.accept(h)
 	return stamp(h, head), answered, nil
 }
@@ -182,7 +196,7 @@ type deletion struct {
 
 // statements returns how many statements the batch takes.
 func (b *batch) statements() int {
-	n := 2 // begin, head
+	n := 3 // the first and the last two
 	if len(b.names) > 0 {
 		n++
 	}

@@ -1,11 +1,12 @@
 package redis
 
 // What a user says about the server, checked before anything is dialed. No
-// text made here repeats the URL: it may hold a password.
+// text made here repeats the URL, which may hold a password, or the key.
 
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/fastopt/fastopt-go/internal/envelope"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -31,11 +33,39 @@ type Config struct {
 	// Heartbeat is the time between two questions whether the connection
 	// lives, 10 ms to 500 ms. Default 250 ms.
 	Heartbeat time.Duration
+
+	// MACKey seals entries and marks, so that who can write to the server and
+	// has not the key can set no option. At least 16 bytes, better 32 random ones;
+	// nil: entries carry a checksum, against accidents. See the package
+	// documentation for what a seal does not stop. Open keeps a copy.
+	MACKey []byte
+
+	seal *envelope.Seal // made of MACKey by options; nil without one
 }
+
+// String tells the fields but URL and MACKey, of which it says whether they are set.
+func (conf Config) String() string {
+	set := func(is bool) string {
+		if is {
+			return "(set)"
+		}
+		return "(none)"
+	}
+	return fmt.Sprintf("redis.Config{URL:%s KeyPrefix:%q Heartbeat:%v MACKey:%s}",
+		set(conf.URL != ""), conf.KeyPrefix, conf.Heartbeat, set(conf.MACKey != nil || conf.seal != nil))
+}
+
+// Format prints String for every verb of package fmt.
+func (conf Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, conf.String()) }
+
+// LogValue is String, for package slog.
+func (conf Config) LogValue() slog.Value { return slog.StringValue(conf.String()) }
 
 const (
 	defaultPrefix    = "fastopt"
 	defaultHeartbeat = 250 * time.Millisecond
+
+	shortestKey = 16 // bytes
 
 	// A heartbeat without an answer for so long ends the connection. With the
 	// longest interval a silent server is noticed within a second.
@@ -68,9 +98,14 @@ func (conf Config) options() (Config, rueidis.ClientOption, error) {
 		err = fmt.Errorf("the KeyPrefix \"lease\" is taken by the keys of leases")
 	case conf.Heartbeat < 10*time.Millisecond || conf.Heartbeat > 500*time.Millisecond:
 		err = fmt.Errorf("a Heartbeat of %v: allowed are 10ms to 500ms", conf.Heartbeat)
+	case conf.MACKey != nil && len(conf.MACKey) < shortestKey:
+		err = fmt.Errorf("a MACKey of %d bytes: it needs at least %d; leave it nil for none", len(conf.MACKey), shortestKey)
 	}
 	if err != nil {
 		return conf, opt, fmt.Errorf("redis: %w: %w", tiers.ErrSetup, err)
+	}
+	if conf.MACKey != nil {
+		conf.seal, conf.MACKey = envelope.NewSeal(conf.MACKey), nil
 	}
 	return conf, liveness(opt), nil
 }

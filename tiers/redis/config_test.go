@@ -39,6 +39,8 @@ func TestOpenRefusesABadConfigAndKeepsThePasswordToItself(t *testing.T) {
 		"fast heartbeat":   {Config{URL: good, Heartbeat: time.Millisecond}, "Heartbeat"},
 		"slow heartbeat":   {Config{URL: good, Heartbeat: time.Second}, "Heartbeat"},
 		"negative beat":    {Config{URL: good, Heartbeat: -1}, "Heartbeat"},
+		"short key":        {Config{URL: good, MACKey: []byte(canary)}, "MACKey of 15 bytes"},
+		"empty key":        {Config{URL: good, MACKey: []byte{}}, "MACKey"},
 	}
 	for what, c := range cases {
 		t.Run(what, func(t *testing.T) {

@@ -14,6 +14,10 @@ type corruptible struct {
 	op *operator
 }
 
+func (c corruptible) CorruptMark(namespace string, raw []byte) {
+	c.op.do("SET", markKey(defaultPrefix, spaceOf(namespace)), string(raw))
+}
+
 func (c corruptible) Corrupt(namespace, name string, raw []byte) {
 	c.op.do("SET", entryKey(defaultPrefix, spaceOf(namespace), name), string(raw))
 }

@@ -27,6 +27,34 @@
 // stands, so writes may come late, twice and in any order. Bytes whose header is
 // no stamp, and keys of another type, count as empty.
 //
+// Beside its records each namespace has one mark (see [tiers.Marker]), which says whose
+// history they are of and steps while somebody feeds them. It stands under the key
+// of a record without its last part, so that no name can ever meet it; the rights above cover
+// it, and nobody is told when it changes:
+//
+//	fastopt:<namespace>
+//	M11 46bb71fc fed=1042 epoch=3 timeline=2 lineage="5e3c" system="7421" database="16384"
+//
+// # Who else may write there
+//
+// Without [Config].MACKey entries carry a checksum: it finds accidents, and an
+// entry that was renamed over another. Who can write to the server can set any option to any value.
+//
+// With it, entries and marks carry a keyed code over namespace, name, stamp and
+// value. Everything else counts as damage: it is read from the source, and replaced.
+// What it does not stop:
+//
+//   - an older sealed entry of the same name, put back: the value of then, until the
+//     source is read or a newer one is written. So for marks;
+//   - deleting, expiring and locking out: the source is asked instead, each time;
+//   - a header of a later version of the library, which is left alone and read
+//     from the source each time;
+//   - reading: the values stand there for all who may read.
+//
+// All processes with one KeyPrefix need the same key. One without a key reads
+// sealed entries from the source, one with another key replaces them without end.
+// So a new key comes with a new KeyPrefix.
+//
 // # What happens when
 //
 // A [Cache] holds one connection, on which it reads and hears of changes, and

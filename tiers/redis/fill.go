@@ -17,7 +17,8 @@ import (
 )
 
 // setNewer stores an entry unless what stands there is as new. 1 stored, 0
-// refused. A refused one writes nothing and so announces nothing.
+// refused, 2 refused for a stamp that is newer. A refused one writes nothing
+// and so announces nothing.
 //
 //	KEYS[1] the entry's key
 //	ARGV[1] the entry
@@ -28,7 +29,7 @@ import (
 // Stamps are compared as text: Lua's numbers would lose digits. The key is
 // read with pcall, because a key of another type counts as empty. No other
 // error does: what cannot be read is not overwritten.
-const setNewer = `
+var setNewer = newScript(`
 local held = redis.pcall('GETRANGE', KEYS[1], 0, 30)
 if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then
   return held
@@ -40,7 +41,7 @@ if type(held) == 'string' and #held == 31 and string.find(held, '^[VT]%d+$')
     asnew = true
   end
   if asnew and not (ARGV[4] and redis.call('GET', KEYS[1]) == ARGV[4]) then
-    return 0
+    return string.sub(held, 2) > string.sub(ARGV[1], 2, 31) and 2 or 0
   end
 end
 if ARGV[2] == '0' then
@@ -49,23 +50,25 @@ else
   redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 end
 return 1
-`
+`)
 
-var setNewerSum = func() string {
-	sum := sha1.Sum([]byte(setNewer)) // the name Redis gives a script
-	return hex.EncodeToString(sum[:])
-}()
+// Answers of setNewer; 0 is neither.
+const (
+	stored = 1
+	ahead  = 2
+)
 
 // Fill implements [tiers.Cache]. All fills go out in one write. A record that
 // no entry can hold (too large, a bad name) is an error that is neither
 // [tiers.ErrUnavailable] nor [tiers.ErrSetup], and concerns that fill alone.
+// Ahead goes by the stamp that stands there, whatever follows it.
 func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) []tiers.FillResult {
 	results := make([]tiers.FillResult, len(fills))
 	sp := spaceOf(namespace)
 	calls := make([]call, 0, len(fills))
 	places := make([]int, 0, len(fills)) // of calls in results
 	for i, f := range fills {
-		args, err := fillArgs(namespace, f)
+		args, err := fillArgs(c.conf.seal, namespace, f)
 		if err != nil {
 			results[i].Err = fmt.Errorf("redis: fill %q: %w", f.Name, err)
 			continue
@@ -77,12 +80,13 @@ func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) 
 		return results
 	}
 	var answers []rueidis.RedisResult
-	err := c.ask(ctx, func(s *session) { answers = runAll(s.client, calls) })
+	err := c.ask(ctx, func(s *session) { answers = setNewer.runAll(s.client, calls) })
 	for n, i := range places {
 		failed := err
 		if failed == nil {
-			stored, err := answers[n].AsInt64()
-			results[i].Stored = err == nil && stored == 1
+			said, err := answers[n].AsInt64()
+			results[i].Stored = err == nil && said == stored
+			results[i].Ahead = err == nil && said == ahead
 			if err != nil {
 				failed = explain(err)
 			}
@@ -94,17 +98,17 @@ func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) 
 	return results
 }
 
-// A call is one run of the script.
+// A call is one run of a script.
 type call struct {
 	key  string
 	args []string
 }
 
-func fillArgs(namespace string, f tiers.Fill) ([]string, error) {
+func fillArgs(seal *envelope.Seal, namespace string, f tiers.Fill) ([]string, error) {
 	if f.TTL < 0 {
 		return nil, fmt.Errorf("a TTL of %v", f.TTL)
 	}
-	blob, err := envelope.Encode(make([]byte, 0, envelope.Overhead+len(f.Data)), namespace, f.Record)
+	blob, err := seal.Encode(make([]byte, 0, seal.Overhead()+len(f.Data)), namespace, f.Record)
 	if err != nil {
 		return nil, err
 	}
@@ -122,13 +126,21 @@ func fillArgs(namespace string, f tiers.Fill) ([]string, error) {
 	return args, nil
 }
 
+// A script is text that a server runs as one step, and knows by its sum.
+type script struct{ text, sum string }
+
+func newScript(text string) script {
+	sum := sha1.Sum([]byte(text)) // the name Redis gives a script
+	return script{text, hex.EncodeToString(sum[:])}
+}
+
 // runAll runs the script for all calls at once, by its sum; where the server
 // has forgotten it, again by its text.
-func runAll(client rueidis.Client, calls []call) []rueidis.RedisResult {
+func (sc script) runAll(client rueidis.Client, calls []call) []rueidis.RedisResult {
 	ctx := context.Background()
 	cmds := make([]rueidis.Completed, len(calls))
 	for i, r := range calls {
-		cmds[i] = client.B().Evalsha().Sha1(setNewerSum).Numkeys(1).Key(r.key).Arg(r.args...).Build()
+		cmds[i] = client.B().Evalsha().Sha1(sc.sum).Numkeys(1).Key(r.key).Arg(r.args...).Build()
 	}
 	answers := client.DoMulti(ctx, cmds...)
 	var again []rueidis.Completed
@@ -136,7 +148,7 @@ func runAll(client rueidis.Client, calls []call) []rueidis.RedisResult {
 	for i, a := range answers {
 		if re, ok := rueidis.IsRedisErr(a.Error()); ok && re.IsNoScript() {
 			r := calls[i]
-			again = append(again, client.B().Eval().Script(setNewer).Numkeys(1).Key(r.key).Arg(r.args...).Build())
+			again = append(again, client.B().Eval().Script(sc.text).Numkeys(1).Key(r.key).Arg(r.args...).Build())
 			places = append(places, i)
 		}
 	}

@@ -2,7 +2,8 @@ package redis
 
 // Key names: prefix ":" namespace ":" name. The prefix holds no ':' by its
 // check and the namespace none by escaping, so the first two colons part a key
-// and the name may hold anything.
+// and the name may hold anything. The key of a mark has one colon, that of an
+// entry two at least.
 
 import "strings"
 
@@ -16,6 +17,8 @@ func spaceOf(namespace string) space { return space(escaper.Replace(namespace)) 
 func entryKey(prefix string, sp space, name string) string {
 	return prefix + ":" + string(sp) + ":" + name
 }
+
+func markKey(prefix string, sp space) string { return prefix + ":" + string(sp) }
 
 func leaseKey(entry string) string { return "lease:" + entry }
 

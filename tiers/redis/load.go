@@ -64,7 +64,8 @@ type reading struct {
 	answers []rueidis.RedisResult
 	sent    time.Time // before the batch was sent
 	vouched time.Time // the last answered heartbeat by then
-	ended   bool      // the session ended meanwhile: pushes for these names may be lost already
+	seal    *envelope.Seal
+	ended   bool // the session ended meanwhile: pushes for these names may be lost already
 }
 
 func (c *Cache) read(s *session, keys []string) reading {
@@ -75,7 +76,7 @@ func (c *Cache) read(s *session, keys []string) reading {
 		// which only ends entries that have not changed.
 		gets[i] = rueidis.CT(s.client.B().Get().Key(key).Cache().ToStaticTTL(), keepLocal)
 	}
-	r := reading{vouched: *s.answered.Load(), sent: time.Now()}
+	r := reading{seal: c.conf.seal, vouched: *s.answered.Load(), sent: time.Now()}
 	r.answers = s.client.DoMultiCache(context.Background(), gets...)
 	r.ended = !c.hub.lives(s)
 	return r
@@ -104,11 +105,11 @@ func (r reading) result(namespace, name string, n int) tiers.Result {
 	case err != nil:
 		return fail(explain(err))
 	}
-	rec, err := envelope.Decode(namespace, name, raw)
+	rec, err := r.seal.Decode(namespace, name, raw)
 	if err != nil {
 		return fail(err)
 	}
-	rec.AsOf = asOf
+	rec.Raw, rec.AsOf = raw, asOf
 	return tiers.Result{Record: rec}
 }
 

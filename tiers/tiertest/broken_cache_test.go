@@ -38,6 +38,10 @@ var cacheBugs = []struct {
 	{"tombstones do not count", "AbsentIsAnAnswer", blindIf(func(old, f tiers.Record) bool { return old.Kind == tiers.Absent })},
 	{"compare, then set", "ConcurrentFillsNeverGoBack", func() tiers.Cache { return compareThenSet{blind{memory.NewCache()}, make(chan decided)} }},
 	{"stored is always said", "OnlyNewerWins", fillsWith(func(r *tiers.FillResult) { r.Stored = true })},
+	{"ahead is never said", "AheadSaysThatTheHeldStampIsNewer", fillsWith(func(r *tiers.FillResult) { r.Ahead = false })},
+	{"refused is ahead", "AheadSaysThatTheHeldStampIsNewer", fillsWith(func(r *tiers.FillResult) { r.Ahead = !r.Stored })},
+	{"raw is forgotten", "ReplaceOfTheBytesLoadedStoresWhatIsOlder", cacheLoads(func(r *tiers.Result) { r.Raw = nil })},
+	{"raw is the value", "ReplaceOfTheBytesLoadedStoresWhatIsOlder", cacheLoads(func(r *tiers.Result) { r.Raw = r.Data })},
 	{"absent is a miss", "AbsentIsAnAnswer", cacheLoads(func(r *tiers.Result) {
 		if r.Kind == tiers.Absent {
 			*r = tiers.Result{Record: tiers.Record{Name: r.Name}, Err: tiers.ErrMiss}
@@ -72,8 +76,6 @@ var cacheBugs = []struct {
 	{"watch outlives its context", "CacheWatchEndsWithItsContext", func() tiers.Cache { return outlives{memory.NewCache()} }},
 	{"bytes are not compared", "ReplaceOfOtherBytesIsAPlainFill", func() tiers.Cache { return replacesAny{blind{memory.NewCache()}} }},
 }
-
-func newMemory() *memory.Cache { return memory.NewCache() }
 
 // blind can store what its memory would refuse: it damages the entry and
 // names the damage.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
+	"github.com/fastopt/fastopt-go/tiers/memory"
 )
 
 // A check is worth what it catches: stores with one planted bug each must
@@ -70,7 +71,7 @@ func TestChecksCatchCachesThatDoNotRepair(t *testing.T) {
 	for name, cache := range map[string]interface {
 		tiers.Cache
 		Corrupter
-	}{"ReplaceRepairs": neverReplaces{newMemory()}, "CorruptIsAMissWithItsBytes": saysMissForCorrupt{newMemory()}} {
+	}{"ReplaceRepairs": neverReplaces{memory.NewCache()}, "CorruptIsAMissWithItsBytes": saysMissForCorrupt{memory.NewCache()}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			check := named(t, corruptChecks, name, func(c corruptCheck) string { return c.name })

@@ -94,6 +94,52 @@ func noRowOverAbsent(p *cacheProbe) {
 	p.refuses(noRow("b", at(99)), later)
 }
 
+func aheadIsSaid(p *cacheProbe) {
+	newer := tiers.Stamp{Epoch: 2, Revision: 5}
+	cases := []struct {
+		what        string
+		held, offer tiers.Record
+		ahead       bool
+	}{
+		{"an older revision", value("a", `1`, newer), value("a", `1`, tiers.Stamp{Epoch: 2, Revision: 4}), true},
+		{"an older epoch", value("b", `1`, newer), value("b", `1`, tiers.Stamp{Epoch: 1, Revision: 9}), true},
+		{"the same stamp", value("c", `1`, newer), value("c", `1`, newer), false},
+		{"a newer stamp", value("d", `1`, newer), value("d", `1`, tiers.Stamp{Epoch: 2, Revision: 6}), false},
+		{"a newer no row over no row", noRow("e", newer), noRow("e", tiers.Stamp{Epoch: 2, Revision: 6}), false},
+		{"an older no row over no row", noRow("f", newer), noRow("f", tiers.Stamp{Epoch: 2, Revision: 4}), true},
+		{"an older value over a delete", tombstone("g", newer), value("g", `1`, at(9)), true},
+	}
+	for _, c := range cases {
+		p.stores(c.held)
+		if got := p.fill(tiers.Fill{Record: c.offer})[0].Ahead; got != c.ahead {
+			p.Fatalf("fill with %s: ahead is %v", c.what, got)
+		}
+	}
+	if p.fill(tiers.Fill{Record: value("empty", `1`, at(1))})[0].Ahead {
+		p.Fatalf("fill of an empty place: ahead")
+	}
+}
+
+// replaceOfRaw corrects a record that is too new by naming what was loaded.
+func replaceOfRaw(p *cacheProbe) {
+	for i, held := range []tiers.Record{value("a", `9`, at(9)), tombstone("b", at(9)), noRow("c", at(9))} {
+		p.stores(held)
+		raw := p.load(held.Name)[0].Raw
+		if len(raw) == 0 {
+			p.Fatalf("load of %v gives no Raw", held.Kind)
+		}
+		correct := tiers.Fill{Record: value(held.Name, `4`, at(4)), Replace: raw}
+		if r := p.fill(correct)[0]; !r.Stored || r.Ahead {
+			p.Fatalf("case %d: an older fill that names the bytes loaded: %+v", i, r)
+		}
+		p.loads(correct.Record)
+		p.stores(value(held.Name, `9`, at(10)))
+		if r := p.fill(correct)[0]; r.Stored || !r.Ahead {
+			p.Fatalf("case %d: an older fill that names bytes which are gone: %+v", i, r)
+		}
+	}
+}
+
 func replaceOfOtherBytes(p *cacheProbe) {
 	five := value("a", `5`, at(5))
 	p.stores(five)

@@ -34,14 +34,18 @@ func TestSource(t *testing.T, open func(t *testing.T) tiers.Source) {
 	}
 }
 
-// TestCache checks a cache, as TestSource does a source. Checks of damaged
-// entries run only if the cache is a Corrupter.
+// TestCache checks a cache, as TestSource does a source. A cache that is a
+// tiers.Marker is checked for that, too. Checks of damaged entries and marks run
+// only if the cache is a Corrupter or a MarkCorrupter.
 func TestCache(t *testing.T, open func(t *testing.T) tiers.Cache) {
 	cache := open(t)
 	for _, c := range cacheChecks {
 		t.Run(c.name, func(t *testing.T) {
 			c.run(&cacheProbe{newProbe(t.Context(), t, patience), cache})
 		})
+	}
+	if marker, ok := cache.(tiers.Marker); ok {
+		testMarker(t, cache, marker)
 	}
 	corrupter, ok := cache.(Corrupter)
 	if !ok {
@@ -58,6 +62,12 @@ func TestCache(t *testing.T, open func(t *testing.T) tiers.Cache) {
 // raw under name, where an entry was, and answers with a *tiers.CorruptError.
 type Corrupter interface {
 	Corrupt(namespace, name string, raw []byte)
+}
+
+// A MarkCorrupter is a tiers.Marker whose marks a test can damage: afterwards
+// Mark finds raw, where a mark was, and answers with a *tiers.CorruptError.
+type MarkCorrupter interface {
+	CorruptMark(namespace string, raw []byte)
 }
 
 // A tester is told of a broken promise. It is the part of testing.TB that

@@ -1,0 +1,167 @@
+package fastopt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Feeding: the relay steps the mark once a second, after it has carried all it
+// knew of into the cache, and so tells readers that the cache is not left alone.
+// A new epoch goes into the mark before any record of it. What the relay finds
+// in place of the mark it wrote tells what became of the cache: lost, set back,
+// or another database's.
+
+const (
+	feedEvery      = 700 * time.Millisecond // at least between two steps; a look at the history comes each second
+	abandonedAfter = 5 * time.Second        // of standstill, after which a copy may take a mark over
+)
+
+var (
+	errOtherCache = fmt.Errorf("%w: the cache's mark is another database's", tiers.ErrUnavailable)
+	errLater      = fmt.Errorf("%w: the cache's mark names a later history than the source", tiers.ErrUnavailable)
+	errMarkMoved  = fmt.Errorf("%w: the cache's mark changed meanwhile", tiers.ErrUnavailable)
+)
+
+// A feeder is the relay's part in the mark. It belongs to the follower alone.
+type feeder struct {
+	r       *relay
+	home    tiers.Identity // of the source, as of the epoch followed
+	wrote   tiers.Mark     // last; zero: none yet
+	fedAt   int64          // ns since Open
+	strange tiers.Mark     // another installation's, as found last …
+	since   int64          // … and since when it stands still, ns since Open
+}
+
+// feed steps the mark if it is time, and takes it over if it is not this
+// history's. epoch is that of the source's last answer. nil: the cache is the
+// source's, and says so.
+func (f *feeder) feed(ctx context.Context, epoch uint32) error {
+	s := &f.r.m.marks
+	if s.marker == nil || f.home.Epoch == epoch && f.r.m.now()-f.fedAt < int64(feedEvery) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, max(relayLimit, f.r.m.cfg.CacheTimeout))
+	defer cancel()
+	if f.home.Epoch != epoch {
+		home, err := f.r.m.cfg.Source.Identity(ctx)
+		if err != nil {
+			return err
+		}
+		f.home = home
+	}
+	if f.wrote.Identity == f.home {
+		switch done, err := f.put(ctx, f.wrote); {
+		case err != nil || done:
+			return err
+		}
+	}
+	return f.claim(ctx)
+}
+
+// put replaces old by the next step of this history's mark.
+func (f *feeder) put(ctx context.Context, old tiers.Mark) (done bool, err error) {
+	m := f.r.m
+	next := tiers.Mark{Identity: f.home, Fed: max(old.Fed, f.wrote.Fed) + 1}
+	start := m.now()
+	done, err = m.marks.marker.PutMark(ctx, m.cfg.Namespace, old, next)
+	if err != nil || !done {
+		return false, err
+	}
+	f.wrote, f.fedAt = next, start
+	m.marks.wrote(ctx, next, start)
+	return true, nil
+}
+
+// claim looks at what stands in the mark's place, and puts this history's there
+// if it may.
+func (f *feeder) claim(ctx context.Context) error {
+	m := f.r.m
+	mark, err := m.marks.read(ctx)
+	if errors.Is(err, tiers.ErrMiss) {
+		mark, err = tiers.Mark{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	lost := mark.Identity != f.home || mark.Fed < f.wrote.Fed
+	if err := f.mayTake(mark); err != nil {
+		return err
+	}
+	switch done, err := f.put(ctx, mark); {
+	case err != nil:
+		return err
+	case !done:
+		return errMarkMoved
+	}
+	if lost { // or never had it, or has it of another history
+		f.r.resync()
+	}
+	return nil
+}
+
+// mayTake reports why the mark, which may be zero for none, is not to be
+// replaced by this source's; nil: it may.
+func (f *feeder) mayTake(mark tiers.Mark) error {
+	m := f.r.m
+	if mark == (tiers.Mark{}) {
+		if m.marks.refusal.Load() == nil {
+			return nil
+		}
+		return f.abandoned(mark, errOtherCache) // it was another's a moment ago
+	}
+	switch standingOf(mark.Identity, f.home) {
+	case foreign:
+		return errOtherCache
+	case copied:
+		if err := f.abandoned(mark, errOtherCache); err != nil {
+			return err
+		}
+		if f.home.Epoch <= mark.Epoch { // asked for its identity again, it will have stepped
+			f.learn(mark.Identity)
+			f.home = tiers.Identity{}
+			return errLater
+		}
+	case newer:
+		f.learn(mark.Identity)
+		f.home = tiers.Identity{}
+		return errLater
+	}
+	return nil
+}
+
+// abandoned returns nil once mark has stood still for long enough.
+func (f *feeder) abandoned(mark tiers.Mark, otherwise error) error {
+	now := f.r.m.now()
+	if mark != f.strange || f.since == 0 {
+		f.strange, f.since = mark, now
+	}
+	if now-f.since < int64(abandonedAfter) {
+		return otherwise
+	}
+	return nil
+}
+
+func (f *feeder) learn(id tiers.Identity) {
+	if h, ok := f.r.m.cfg.Source.(tiers.Historian); ok {
+		h.Learn(id)
+	}
+}
+
+// wrote notes the mark that this process has put there.
+func (s *marks) wrote(ctx context.Context, mark tiers.Mark, at int64) {
+	select {
+	case s.one <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-s.one }()
+	s.last, s.home, s.lineage = mark, mark.Identity, mark.Lineage
+	s.movedAt.Store(at)
+	s.marked.Store(mark.Epoch)
+	s.raise(mark.Epoch)
+	s.admit()
+}

@@ -1,0 +1,115 @@
+package fastopt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Leasing: of a whole fleet that misses a key, one process asks the source
+// (I8). Who does not get the lease waits for the push of the holder's fill, at
+// most as long as the lease lasts; a holder that died costs one more request,
+// never a hang. A lease is never a lock: whoever fills late is refused by its
+// stamp (R9).
+
+// maxWaits is how often a flight waits for others before it asks all the same.
+const maxWaits = 2
+
+// leaseFor is how long a lease lasts: a holder that answers at all has filled
+// the cache by then.
+func (m *Manager) leaseFor() time.Duration { return m.cfg.SourceTimeout + 3*m.cfg.CacheTimeout }
+
+// lease returns the questions that this process is to ask the source, and parks
+// the flights of the others.
+func (l *loader) lease(qs []question) (mine []question) {
+	var want []question
+	cache := l.m.marks.use()
+	for _, q := range qs {
+		missing := errors.Is(q.cause, tiers.ErrMiss) || q.cause == errEpoch || q.cause == errBehind
+		if cache != nil && l.m.cfg.Source != nil && missing && q.fill && q.waited < maxWaits {
+			want = append(want, q)
+		} else {
+			mine = append(mine, q)
+		}
+	}
+	if len(want) == 0 {
+		return mine
+	}
+	for i, held := range l.m.leases(cache, want) {
+		if held {
+			want[i].k.leased.Store(l.m.now() + int64(l.m.leaseFor()))
+		}
+		if held || want[i].k.leased.Load() > l.m.now() || !l.park(want[i].flight) {
+			mine = append(mine, want[i])
+		}
+	}
+	return mine
+}
+
+// leases asks for the right to each question. A cache that does not answer
+// keeps nobody from asking.
+func (m *Manager) leases(cache tiers.Cache, qs []question) []bool {
+	names := make([]string, len(qs))
+	for i, q := range qs {
+		names[i] = q.k.full
+	}
+	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
+	defer cancel()
+	held, err := cache.Lease(ctx, m.cfg.Namespace, names, m.leaseFor())
+	if err == nil {
+		return held
+	}
+	held = make([]bool, len(qs))
+	for i := range held {
+		held[i] = true
+	}
+	return held
+}
+
+// park lets f wait for a push of its key. It reports false if f is not to wait:
+// nothing would wake it.
+func (l *loader) park(f *flight) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed, !l.m.pushUp.Load():
+		return false
+	case l.flights[f.k.full] != f: // a push came already: who waits for f joins its successor
+		close(f.done)
+		return true
+	}
+	l.m.stats.leaseWaits.Add(1)
+	f.waited++
+	if f.token != f.k.token() { // the push came already
+		l.queueLocked(f)
+		l.dispatchLocked()
+		return true
+	}
+	f.parked = time.AfterFunc(l.m.leaseFor(), func() { l.unpark(f.k) })
+	return true
+}
+
+// unpark asks again for a flight of k that waits. It waits for nothing.
+func (l *loader) unpark(k *key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if f := l.flights[k.full]; f != nil && f.parked != nil && !l.closed {
+		l.unparkLocked(f)
+		l.dispatchLocked()
+	}
+}
+
+func (l *loader) unparkLocked(f *flight) {
+	f.parked.Stop()
+	f.parked = nil
+	l.queueLocked(f)
+}
+
+// queueLocked puts f into the next batch.
+func (l *loader) queueLocked(f *flight) {
+	f.token, f.dirty, f.queued = f.k.token(), f.k.dirtied.Load(), true
+	f.blind, f.held = false, false
+	l.queue = append(l.queue, f)
+}

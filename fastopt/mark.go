@@ -1,0 +1,284 @@
+package fastopt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// The mark: whose copy the cache is, and whether somebody feeds it. A cache may
+// be another database's (a service of staging pointed at production's), or of a
+// history that a failover ended, or complete in itself and fed by nobody any
+// more. So the relay keeps a mark in it, and every process looks at the mark
+// once a second, and compares it with what its source says of itself.
+//
+// What follows from it:
+//   - a cache of another database is not used at all;
+//   - a record of an older epoch than the highest known is no answer;
+//   - a record is offered to the cache only if its epoch is the mark's: the
+//     relay alone brings a new one in, after it has written the mark;
+//   - a mark that stands still, while the source answers, makes the cache's
+//     answers renew nothing: the source is asked.
+
+const (
+	markEvery  = time.Second
+	unfedAfter = 3 * time.Second // without a step of the mark
+)
+
+// marks is what one manager knows of the mark of its cache.
+type marks struct {
+	m      *Manager
+	marker tiers.Marker  // immutable; nil: the cache keeps no mark, and all is believed
+	kick   chan struct{} // cap 1: look now
+	one    chan struct{} // cap 1: held by who looks, and guards what is below the line
+
+	epoch   atomic.Uint32 // the highest known of this history, of the mark or the source
+	marked  atomic.Uint32 // the mark's; 0: no mark was found
+	movedAt atomic.Int64  // ns since Open: the mark was last seen to step, asked for then
+	refusal atomic.Pointer[error]
+
+	last    tiers.Mark     // as found last
+	home    tiers.Identity // of the source; zero: not known yet
+	lineage string         // of the source or, while that is not known, of the first mark
+}
+
+// A standing says how a mark relates to the source of this process.
+type standing uint8
+
+const (
+	ours    standing = iota // the same history, or an earlier epoch of it
+	newer                   // the same database; it names a history that the source does not know
+	copied                  // the same lineage in another installation
+	foreign                 // another database
+)
+
+func standingOf(mark, home tiers.Identity) standing {
+	switch {
+	case mark.Lineage != home.Lineage:
+		return foreign
+	case mark.System != home.System || mark.Database != home.Database:
+		return copied
+	case mark.Epoch > home.Epoch, mark.Epoch == home.Epoch && mark.Timeline != home.Timeline:
+		return newer
+	}
+	return ours
+}
+
+func (s *marks) init(m *Manager) {
+	*s = marks{m: m, kick: make(chan struct{}, 1), one: make(chan struct{}, 1)}
+	if m.cfg.Cache != nil {
+		s.marker, _ = m.cfg.Cache.(tiers.Marker)
+	}
+}
+
+// run looks once a second, and when asked to, until Close.
+func (s *marks) run() {
+	timer := time.NewTimer(markEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.m.ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.kick:
+		}
+		s.look(s.m.ctx)
+		timer.Reset(markEvery - time.Duration(s.m.jitter()*float64(markEvery/10)))
+	}
+}
+
+// use returns the cache, nil if there is none that may be used.
+func (s *marks) use() tiers.Cache {
+	if s.refusal.Load() != nil {
+		return nil
+	}
+	return s.m.cfg.Cache
+}
+
+// refused returns why the cache is not used, nil if it is.
+func (s *marks) refused() error {
+	if p := s.refusal.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fed reports whether an answer of the cache counts: somebody feeds it, or
+// nobody could tell better.
+func (s *marks) fed() bool {
+	return s.marker == nil || s.m.cfg.Source == nil || s.m.source.down.Load() || s.stoodStill() < unfedAfter
+}
+
+// age is how long ago the mark was seen to step; 0 without marks.
+func (s *marks) age() time.Duration {
+	if s.marker == nil {
+		return 0
+	}
+	return s.stoodStill()
+}
+
+func (s *marks) stoodStill() time.Duration { return time.Duration(s.m.now() - s.movedAt.Load()) }
+
+// admits reports whether a record of that epoch may be offered to the cache.
+func (s *marks) admits(epoch uint32) bool {
+	marked := s.marked.Load()
+	return s.refusal.Load() == nil && (marked == 0 || marked == epoch)
+}
+
+// answered notes the epoch of an answer of the source, and reports whether the
+// answer is one: an older history than is known gives none (P10).
+func (s *marks) answered(epoch uint32) bool {
+	if s.marker == nil {
+		return true
+	}
+	if epoch > s.epoch.Load() {
+		s.raise(epoch)
+		ring(s.kick)
+	}
+	return epoch >= s.epoch.Load()
+}
+
+// raise notes an epoch. One that is not the first ends the freshness of
+// everything: values of the older one may have been lost with it (R26).
+func (s *marks) raise(epoch uint32) {
+	for {
+		old := s.epoch.Load()
+		if epoch <= old {
+			return
+		}
+		if s.epoch.CompareAndSwap(old, epoch) {
+			if old != 0 {
+				s.m.cfg.Logger.Warn("fastopt: the source began another history: revalidating all options", "epoch", epoch)
+				s.m.revalidate()
+			}
+			return
+		}
+	}
+}
+
+// look reads the mark and judges it, unless somebody does so already: then it
+// waits for that. It waits for the cache and, where identities differ, for the
+// source, each for its timeout.
+func (s *marks) look(ctx context.Context) {
+	if s.marker == nil {
+		return
+	}
+	select {
+	case s.one <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-s.one }()
+	start := s.m.now()
+	mark, err := s.read(ctx)
+	switch {
+	case errors.Is(err, tiers.ErrMiss):
+		s.marked.Store(0)
+	case err == nil:
+		if mark != s.last {
+			s.movedAt.Store(start)
+		}
+		s.last = mark
+		s.judge(ctx, mark)
+	}
+}
+
+func (s *marks) read(ctx context.Context) (tiers.Mark, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.m.cfg.CacheTimeout)
+	defer cancel()
+	return s.marker.Mark(ctx, s.m.cfg.Namespace)
+}
+
+// judge draws the consequences of mark. Guarded by one.
+func (s *marks) judge(ctx context.Context, mark tiers.Mark) {
+	if s.home.Lineage != mark.Lineage || s.home != mark.Identity {
+		s.learnHome(ctx)
+	}
+	if s.lineage == "" {
+		s.lineage = mark.Lineage
+	}
+	home := s.home
+	if home == (tiers.Identity{}) { // taken from the mark, and checked once the source answers
+		home = mark.Identity
+		home.Lineage = s.lineage
+	}
+	switch standingOf(mark.Identity, home) {
+	case foreign:
+		s.refuse(fmt.Errorf("%w: the cache belongs to another database (lineage %.8s, not %.8s): use another key prefix or namespace, or, if this database replaces that one, delete the keys of this namespace in the cache and restart",
+			tiers.ErrSetup, mark.Lineage, home.Lineage))
+		return
+	case copied:
+		s.refuse(fmt.Errorf("%w: the cache belongs to the database that this one is a copy of (system %s, not %s), as long as that one feeds it",
+			tiers.ErrUnavailable, mark.System, home.System))
+		return
+	case newer:
+		if h, ok := s.m.cfg.Source.(tiers.Historian); ok {
+			h.Learn(mark.Identity)
+		}
+	}
+	s.marked.Store(mark.Epoch)
+	s.raise(mark.Epoch)
+	s.admit()
+}
+
+// learnHome asks the source who it is, if it may answer. Guarded by one.
+func (s *marks) learnHome(ctx context.Context) {
+	if s.m.cfg.Source == nil || s.m.source.down.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.m.cfg.SourceTimeout)
+	defer cancel()
+	id, err := s.m.cfg.Source.Identity(ctx)
+	if err != nil {
+		return // who loads from it will notice
+	}
+	s.home, s.lineage = id, id.Lineage
+	s.raise(id.Epoch)
+}
+
+// refuse keeps the cache from being used, and says so once.
+func (s *marks) refuse(why error) {
+	if s.refusal.Swap(&why) == nil {
+		s.m.cfg.Logger.Error("fastopt: the cache is not used", "error", why)
+		s.m.revalidate()
+	}
+}
+
+// admit lets the cache be used again.
+func (s *marks) admit() {
+	if s.refusal.Swap(nil) != nil {
+		s.m.cfg.Logger.Info("fastopt: the cache is used again")
+		s.m.revalidate()
+	}
+}
+
+// lookFor looks at the mark if results tell of a later history than is known.
+func (s *marks) lookFor(results []tiers.Result) {
+	if s.marker == nil {
+		return
+	}
+	for _, r := range results {
+		if r.Err == nil && r.Stamp.Epoch > s.epoch.Load() {
+			s.look(s.m.ctx)
+			return
+		}
+	}
+}
+
+// names reports whether there is a mark, and it is of that epoch.
+func (s *marks) names(epoch uint32) bool { return s.marked.Load() == epoch }
+
+// judges reports whether a record of the cache is of the history that is known,
+// and whether a mark says so.
+func (s *marks) judges(epoch uint32) (known, marked bool) {
+	if s.marker == nil {
+		return true, false
+	}
+	highest := s.epoch.Load()
+	marked = s.marked.Load() != 0
+	return epoch == highest || !marked && epoch > highest, marked && epoch > highest
+}

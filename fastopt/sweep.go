@@ -1,0 +1,137 @@
+package fastopt
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+)
+
+// Sweeping: two ways of going over all rows. When the cache may have lost
+// anything, everything is offered to it at once. And all the time a patrol goes
+// round, a few rows every few seconds whatever their number, for what no
+// history shows: entries that somebody else removed or wrote, rows changed with
+// the triggers off. What the cache holds too new is corrected from the source.
+
+const (
+	patrolEvery = 5 * time.Second
+	patrolRows  = 100 // in one step
+)
+
+// sweep offers everything to the cache when that is wanted.
+func (r *relay) sweep(ctx context.Context, t *trouble) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wanted:
+		}
+		for {
+			err := r.offerAll(ctx, nil)
+			if err == nil {
+				break
+			}
+			if rest(ctx, t.wait(ctx, err)); ctx.Err() != nil {
+				return
+			}
+			select {
+			case <-r.wanted: // the next attempt begins after that
+			default:
+			}
+		}
+		t.over()
+		r.m.stats.relayResyncs.Add(1)
+		rest(ctx, resyncGap)
+	}
+}
+
+// patrol goes round until ctx ends. A failure ends a round, and is no trouble:
+// the follower notices it sooner.
+func (r *relay) patrol(ctx context.Context) {
+	for ctx.Err() == nil {
+		r.round(ctx)
+		r.pause(ctx)
+	}
+}
+
+func (r *relay) pause(ctx context.Context) {
+	rest(ctx, patrolEvery-time.Duration(r.m.jitter()*float64(patrolEvery/5)))
+}
+
+// round offers all rows once, in steps.
+func (r *relay) round(ctx context.Context) {
+	next, stop := iter.Pull2(r.m.cfg.Source.Scan(ctx, r.m.cfg.Namespace))
+	defer stop()
+	for more := true; more && ctx.Err() == nil; {
+		var rows []tiers.Record
+		for size := 0; len(rows) < patrolRows && size < chunkSize; {
+			rec, err, ok := next()
+			if more = ok && err == nil; !more {
+				break
+			}
+			rows, size = append(rows, rec), size+len(rec.Data)
+		}
+		if len(rows) == 0 {
+			return
+		}
+		ahead, err := r.offerSome(ctx, rows)
+		if err == nil {
+			err = r.correct(ctx, ahead)
+		}
+		if err != nil {
+			return
+		}
+		if more {
+			r.pause(ctx)
+		}
+	}
+}
+
+// correct replaces what the cache holds of names by what the source says, if
+// the source was asked later and knows nothing so new: its triggers were
+// bypassed, its disk set back, or the cache poisoned (P5). Usually a name was
+// changed a moment ago, and there is nothing to correct.
+func (r *relay) correct(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	m := r.m
+	ctx, cancel := context.WithTimeout(ctx, 2*max(relayLimit, m.cfg.SourceTimeout, m.cfg.CacheTimeout))
+	defer cancel()
+	held := m.cfg.Cache.Load(ctx, m.cfg.Namespace, names)
+	truth := m.cfg.Source.Load(ctx, m.cfg.Namespace, names) // after what is held was read
+	var fills []tiers.Fill
+	for i := range names {
+		if truth[i].Err != nil {
+			return truth[i].Err
+		}
+		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
+		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
+			raw = c.Raw
+		} else if held[i].Err != nil || !held[i].Stamp.Newer(truth[i].Stamp) {
+			continue
+		}
+		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.names(epoch) {
+			continue // or it is this source that lags
+		}
+		rec := truth[i].Record
+		fills = append(fills, tiers.Fill{Record: rec, Replace: raw, TTL: m.keptFor(rec, isMember(rec.Name))})
+		m.corrected(rec.Name, held[i].Stamp, rec.Stamp)
+	}
+	if len(fills) == 0 {
+		return nil
+	}
+	var failure error
+	for _, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
+		failure = errors.Join(failure, res.Err)
+	}
+	return failure
+}
+
+// corrected counts and logs that the source contradicted a stamp.
+func (m *Manager) corrected(name string, held, truth tiers.Stamp) {
+	m.stats.corrections.Add(1)
+	m.cfg.Logger.Warn("fastopt: the source knows nothing so new as was held: corrected", "option", name, "held", held, "source", truth)
+}
