@@ -7,7 +7,6 @@ package servers
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -23,17 +22,17 @@ const (
 // before our server does: the start is then tried on another one.
 func freePort() (int, error) {
 	for range 100 {
-		port := lowestPort + rand.IntN(highestPort-lowestPort+1)
-		l, err := net.Listen("tcp", address(port))
-		if err != nil {
-			continue
+		if port := lowestPort + rand.IntN(highestPort-lowestPort+1); available(port) {
+			return port, nil
 		}
-		if err := l.Close(); err != nil {
-			return 0, fmt.Errorf("find a free port: %w", err)
-		}
-		return port, nil
 	}
 	return 0, errors.New("find a free port: 100 random ones are all taken")
+}
+
+// available reports whether nothing listens on the port.
+func available(port int) bool {
+	l, err := net.Listen("tcp", address(port))
+	return err == nil && l.Close() == nil
 }
 
 func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

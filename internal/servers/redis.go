@@ -26,8 +26,12 @@ func StartRedis(ctx context.Context, o Options) (*RedisServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newRedisServer(srv), nil
+}
+
+func newRedisServer(srv *server) *RedisServer {
 	addr := srv.addr()
-	return &RedisServer{handle: handle{srv}, addr: addr, url: "redis://" + addr}, nil
+	return &RedisServer{handle: handle{srv}, addr: addr, url: "redis://" + addr}
 }
 
 // externalRedis is the server that a URL names.

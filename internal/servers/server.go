@@ -106,6 +106,7 @@ func (s *server) startOnceLocked(ctx context.Context, port int) error {
 
 	cmd := command(s.kind.program, s.kind.account, s.kind.args(s.data(), port)...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Dir = s.data() // by which the guard finds it
 	run, err := startProcess(cmd, s)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.kind.name, err)

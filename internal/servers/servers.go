@@ -30,7 +30,8 @@ type Options struct {
 	// "max_connections=20" for Postgres.
 	Settings []string
 
-	pick func() (int, error) // nil: freePort; tests provoke collisions with it
+	pick  func() (int, error) // nil: freePort; tests provoke collisions with it
+	extra func() []string     // nil: none; arguments of each start of a redis-server
 }
 
 // port returns where to listen.
@@ -39,6 +40,13 @@ func (o Options) port() (int, error) {
 		return o.pick()
 	}
 	return freePort()
+}
+
+func (o Options) args() []string {
+	if o.extra == nil {
+		return nil
+	}
+	return o.extra()
 }
 
 // The environment variables that name a server which is already there, by URL.

@@ -33,7 +33,7 @@ func PrivateRedis(t testing.TB, o Options) *RedisServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stopLater(t, r.handle)
+	StopLater(t, r)
 	return r
 }
 
@@ -60,7 +60,7 @@ func PrivatePostgres(t testing.TB, o Options) *PostgresServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stopLater(t, p.handle)
+	StopLater(t, p)
 	return p
 }
 
@@ -99,9 +99,34 @@ var sharedPostgres = sync.OnceValues(func() (*PostgresServer, error) {
 	return StartPostgres(ctx, Options{})
 })
 
-func stopLater(t testing.TB, h handle) {
+// PrivateSentinel returns a master, replicas of it and three sentinels for this
+// test alone.
+func PrivateSentinel(t testing.TB, replicas int) *RedisSentinel {
+	t.Helper()
+	s, err := StartSentinel(t.Context(), replicas, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	StopLater(t, s)
+	return s
+}
+
+// PrivateCluster returns a Redis Cluster for this test alone.
+func PrivateCluster(t testing.TB, masters, replicas int) *RedisCluster {
+	t.Helper()
+	c, err := StartCluster(t.Context(), masters, replicas, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	StopLater(t, c)
+	return c
+}
+
+// StopLater stops a server or a set of servers when the test ends, the last one
+// first: for what is started by a method of another server.
+func StopLater(t testing.TB, s interface{ Stop() error }) {
 	t.Cleanup(func() {
-		if err := h.Stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
