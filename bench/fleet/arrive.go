@@ -19,7 +19,7 @@ const (
 func setToOthers(ctx context.Context, l *lab) ([]figure, error) {
 	return inWorld(arriveOptions, func(ctx context.Context, w *world) ([]figure, error) {
 		var figures []figure
-		for _, rate := range []float64{50, 200} {
+		for _, rate := range []float64{100, 200} {
 			d, took, err := w.arrive(ctx, l.few(5000, 200), rate)
 			if err != nil {
 				return nil, err
@@ -130,7 +130,7 @@ func arrivalFigures(prefix string, d delays, p99, most float64) []figure {
 func sqlToOthers(ctx context.Context, l *lab) ([]figure, error) {
 	return inWorld(arriveOptions, func(ctx context.Context, w *world) ([]figure, error) {
 		var figures []figure
-		for _, rate := range []float64{50, 200} {
+		for _, rate := range []float64{100, 200} {
 			ps, _, err := w.watchers(ctx)
 			if err != nil {
 				return nil, err

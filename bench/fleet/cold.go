@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -45,21 +46,26 @@ func missOneKey(ctx context.Context, w *world) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []figure{
-		{name: "100 goroutines of each miss a key: queries of Postgres", value: lost.queries, asked: 1},
-		{name: "→ the last has the value after", unit: "ms", value: lost.took},
-		{name: "→ goroutines that read something else", value: lost.wrong, exact: true},
-		{name: "who asks first dies before it fills: queries, its own included", value: orphaned.queries, asked: 2},
-		{name: "→ the last has the value after that time", unit: "ms", value: orphaned.took},
-		{name: "→ goroutines that read something else then", value: orphaned.wrong, exact: true},
-	}, nil
+	return append(lost.figures("all miss a key", 1), orphaned.figures("who asks first dies before it fills", 2)...), nil
 }
 
 // A missing is what a key missed by everyone cost.
 type missing struct {
-	queries float64
-	took    float64 // ms until the last had its answer
-	wrong   float64 // goroutines that read something else than the value
+	queries  float64
+	returned figure  // the last of the goroutines
+	had      figure  // the last of the processes
+	wrong    float64 // goroutines that got something else than the value
+}
+
+func (m missing) figures(what string, queries float64) []figure {
+	m.returned.name = what + " → the last goroutine has an answer"
+	m.had.name = what + " → the last process has the value"
+	return []figure{
+		{name: what + ": queries of Postgres", value: m.queries, asked: queries},
+		m.returned,
+		{name: fmt.Sprintf("%s → goroutines, of %d each, that got the default", what, missers), value: m.wrong},
+		m.had,
+	}
 }
 
 // miss takes a member out of Redis and lets each of ps load it by many
@@ -91,9 +97,17 @@ func (w *world) miss(ctx context.Context, ps []*process, key string, ahead func(
 		return m, err
 	}
 	m.queries = float64(after.since(before).total(readsNames))
+	returned, had := int64(0), int64(0)
 	for _, one := range all {
-		m.took = max(m.took, float64(one.Until-start)/1e6)
 		m.wrong += float64(missers - one.Right)
+		returned = max(returned, one.Returned)
+		if had = max(had, one.Had); one.Had == 0 {
+			had = math.MaxInt64
+		}
 	}
+	if had == math.MaxInt64 {
+		had = 0 // never
+	}
+	m.returned, m.had = since("", start, returned, 0), since("", start, had, 0)
 	return m, nil
 }

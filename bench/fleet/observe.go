@@ -93,18 +93,31 @@ func allocations() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// miss loads one member of the family from many goroutines at one instant.
+// missLimit is how long a member that nobody has may take to be there.
+const missLimit = 10 * time.Second
+
+// miss loads one member of the family from many goroutines at one instant, and
+// then, as a service would, again until it has the value.
 func (s *service) miss(ctx context.Context, a miss) missed {
+	member := s.managers[0].family
 	var right atomic.Int64
 	var all sync.WaitGroup
 	for range a.Goroutines {
 		all.Go(func() {
 			pause(ctx, time.Duration(a.At-now()))
-			if s.managers[0].family.Load(ctx, a.Key).Value != -1 {
+			if member.Load(ctx, a.Key).Value != -1 {
 				right.Add(1)
 			}
 		})
 	}
 	all.Wait()
-	return missed{Right: int(right.Load()), Until: now()}
+	m := missed{Right: int(right.Load()), Returned: now()}
+	for m.Had == 0 && now() < a.At+int64(missLimit) && ctx.Err() == nil {
+		if member.Load(ctx, a.Key).Value != -1 {
+			m.Had = now()
+		} else {
+			pause(ctx, look)
+		}
+	}
+	return m
 }

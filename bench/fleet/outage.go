@@ -3,12 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/servers"
@@ -45,19 +42,19 @@ func redisRestart(ctx context.Context, w *world) ([]figure, error) {
 // redisFailover moves the address of Redis to a replica that was cut off
 // before the last changes.
 func redisFailover(ctx context.Context, w *world) ([]figure, error) {
-	replica, err := servers.StartRedis(ctx, servers.Options{})
-	if err != nil {
-		return nil, err
-	}
-	defer replica.Stop()
-	ps, err := w.open(ctx, w.lab.processes, spec{RedisURL: w.gateURL(), Options: 100, Relay: true})
+	ps, err := w.open(ctx, w.lab.processes, spec{RedisURL: w.lineURL(), Options: 100, Relay: true})
 	if err != nil {
 		return nil, err
 	}
 	if _, err := w.settle(ctx, ps); err != nil {
 		return nil, err
 	}
-	if err := w.replicateUntilNow(replica); err != nil {
+	replica, err := w.redis.StartReplica(ctx, servers.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer replica.Stop()
+	if err := replica.WithholdReplication(ctx); err != nil {
 		return nil, err
 	}
 	for i := range 10 { // which the replica will never hear of
@@ -76,38 +73,12 @@ func redisFailover(ctx context.Context, w *world) ([]figure, error) {
 	if err := w.update(ctx, update{1, 1}); err != nil {
 		return nil, err
 	}
-	w.gate.turn(replica.Addr())
+	if err := replica.Promote(ctx); err != nil {
+		return nil, err
+	}
+	w.line.SetTarget(replica.Addr())
+	w.line.Reset()
 	return w.recovers(ctx, ps, now())
-}
-
-// replicateUntilNow copies Redis to a replica, and promotes that.
-func (w *world) replicateUntilNow(replica *servers.RedisServer) error {
-	c, err := dialRedis(replica.Addr())
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	host, port, err := net.SplitHostPort(w.redis.Addr())
-	if err != nil {
-		return err
-	}
-	if _, err := c.do("REPLICAOF", host, port); err != nil {
-		return err
-	}
-	for end := time.Now().Add(10 * time.Second); ; pause(context.Background(), poll) {
-		info, err := c.do("INFO", "replication")
-		if err != nil {
-			return err
-		}
-		if strings.Contains(info, "master_link_status:up") {
-			break
-		}
-		if time.Now().After(end) {
-			return errors.New("the replica does not follow")
-		}
-	}
-	_, err = c.do("REPLICAOF", "NO", "ONE")
-	return err
 }
 
 // recovers changes an option by plain SQL and waits until everyone has what
@@ -157,7 +128,7 @@ func (w *world) rowValues(ctx context.Context) (map[string]string, error) {
 
 // cacheHolds waits until Redis holds all rows; 0: never.
 func (w *world) cacheHolds(ctx context.Context, rows map[string]string) int64 {
-	cache, err := redis.Open(redis.Config{URL: w.gateURL()})
+	cache, err := redis.Open(redis.Config{URL: w.lineURL()})
 	if err != nil {
 		return 0
 	}
@@ -175,7 +146,7 @@ func (w *world) cacheHolds(ctx context.Context, rows map[string]string) int64 {
 
 // silentRedis freezes Redis, then cuts the line to it.
 func silentRedis(ctx context.Context, w *world) ([]figure, error) {
-	ps, err := w.open(ctx, w.lab.processes, spec{RedisURL: w.gateURL(), Options: 20, Relay: true})
+	ps, err := w.open(ctx, w.lab.processes, spec{RedisURL: w.lineURL(), Options: 20, Relay: true})
 	if err != nil {
 		return nil, err
 	}
@@ -184,8 +155,7 @@ func silentRedis(ctx context.Context, w *world) ([]figure, error) {
 		return nil, err
 	}
 	hole, err := w.untilNoticed(ctx, ps,
-		func() error { w.gate.swallow(); return nil },
-		func() error { w.gate.pass(); return nil })
+		func() error { w.line.Drop(); return nil }, w.line.Heal)
 	return []figure{
 		named(frozen[0], "Redis frozen → all know that pushes are lost", time.Second),
 		named(frozen[1], "Redis thawed → all whole", 2*time.Second),

@@ -101,6 +101,7 @@ type death struct {
 
 // missed is what the loads of a miss had.
 type missed struct {
-	Right int   // read the value of the source
-	Until int64 // the last returned
+	Right    int   // read the value of the source
+	Returned int64 // the last of them did
+	Had      int64 // since when the process reads the value; 0: it did not in missLimit
 }

@@ -25,7 +25,7 @@ var rows = []row{
 	{"silent-redis", "Redis says nothing any more → all have noticed", inWorld(20, silentRedis)},
 	{"miss", "all processes miss one key at once → queries", inWorld(20, missOneKey)},
 	{"idle", "nobody does anything: what that costs", idle},
-	{"one-set", "what one Set costs the servers", inWorld(100, oneSet)},
+	{"one-set", "what one Set costs the servers", inWorld(oneSetOptions, oneSet)},
 }
 
 // inWorld gives each run of a row a world with so many options.

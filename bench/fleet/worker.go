@@ -67,6 +67,8 @@ func (s *service) do(ctx context.Context, q request) (any, error) {
 		return done(q, func(a wish) (any, error) { return s.await(ctx, a), nil })
 	case "status":
 		return s.status(), nil
+	case "sync":
+		return nil, s.managers[0].Sync(ctx)
 	case "miss":
 		return done(q, func(a miss) (any, error) { return s.miss(ctx, a), nil })
 	case "die":

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/fastopt/fastopt-go/internal/faults"
 	"github.com/fastopt/fastopt-go/internal/servers"
 	"github.com/fastopt/fastopt-go/tiers/postgres"
 )
@@ -24,7 +25,7 @@ type world struct {
 	lab   *lab
 	redis *servers.RedisServer
 	pg    *servers.PostgresServer
-	gate  *gate // between the workers and Redis
+	line  *faults.Proxy // between the workers and Redis, where a row says so
 
 	sql   *pgx.Conn    // an operator's
 	stats *redisClient // an unrelated client's
@@ -51,7 +52,7 @@ func newWorld(ctx context.Context, l *lab, options int) (w *world, err error) {
 	}}); err != nil {
 		return w, err
 	}
-	if w.gate, err = startGate(w.redis.Addr()); err != nil {
+	if w.line, err = faults.NewProxy(w.redis.Addr()); err != nil {
 		return w, err
 	}
 	if err = postgres.Migrate(ctx, w.pg.URL()); err != nil {
@@ -105,8 +106,8 @@ func (w *world) open(ctx context.Context, n int, s spec) ([]*process, error) {
 	return started, err
 }
 
-// gateURL names Redis by way of the gate.
-func (w *world) gateURL() string { return (&url.URL{Scheme: "redis", Host: w.gate.addr()}).String() }
+// lineURL names Redis by way of the line.
+func (w *world) lineURL() string { return (&url.URL{Scheme: "redis", Host: w.line.Addr()}).String() }
 
 // close ends workers, then servers, whatever state they are in.
 func (w *world) close() error {
@@ -127,8 +128,8 @@ func (w *world) close() error {
 		_ = w.sql.Close(ctx) // the server ends now
 		cancel()
 	}
-	if w.gate != nil {
-		w.gate.close()
+	if w.line != nil {
+		w.line.Close()
 	}
 	if w.redis != nil {
 		errs = append(errs, w.redis.Stop())

@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// What a fleet costs the servers, by their own counts: at rest, per Set, and
-// when everyone misses one key.
+// What a fleet at rest costs the servers, by their own counts, and itself.
 
 func idle(ctx context.Context, l *lab) ([]figure, error) {
 	sizes := []int{100, 1000, 5000}
@@ -103,62 +102,4 @@ func (w *world) explain(commands, statements counts, per float64) {
 			w.lab.say("   %8.2f  %.90s", float64(n)/per, strings.Join(strings.Fields(name), " "))
 		}
 	}
-}
-
-// oneSet counts what some Sets cost, less what the fleet does at rest.
-func oneSet(ctx context.Context, w *world) ([]figure, error) {
-	ps, err := w.open(ctx, w.lab.processes, spec{Options: 100, Relay: true})
-	if err != nil {
-		return nil, err
-	}
-	writer, err := w.open(ctx, 1, spec{Options: 100})
-	if err != nil {
-		return nil, err
-	}
-	all := append(ps, writer...)
-	if _, err := w.settle(ctx, ps); err != nil {
-		return nil, err
-	}
-	const perSecond = 5
-	n := w.lab.few(100, 20)
-	rest, err := w.count(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	pause(ctx, time.Duration(n)*time.Second/perSecond)
-	before, err := w.count(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := call[[]write](ctx, writer[0], "write", pace{First: 1, Count: n, PerSecond: perSecond, Options: 100}); err != nil {
-		return nil, err
-	}
-	pause(ctx, 200*time.Millisecond) // its last push is followed
-	after, err := w.count(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	share := float64(after.at-before.at) / float64(before.at-rest.at)
-	per := func(of func(count) int64) float64 {
-		return (float64(of(after)-of(before)) - share*float64(of(before)-of(rest))) / float64(n)
-	}
-	w.explain(after.redis.since(before.redis), after.postgres.since(before.postgres), float64(n))
-	of := func(name string, asked float64, exact bool, f func(count) int64) figure {
-		return figure{name: "per Set: " + name, value: per(f), asked: asked, exact: exact}
-	}
-	return []figure{
-		of("stored writes of Redis", 1.05, false, func(c count) int64 { return stored(c.redis) }),
-		of("refused script calls", 1.05, false, func(c count) int64 { return scripts(c.redis) - stored(c.redis) }),
-		of("all commands, reloads of the processes included", 0, false, func(c count) int64 { return c.redis.total(nil) }),
-		of("pushes to a process", 0, false, func(c count) int64 { return pushes(c) / int64(len(all)) }),
-		of("statements of Postgres", 0, false, func(c count) int64 { return c.postgres.total(nil) }),
-		of("reads of options in Postgres", 0, false, func(c count) int64 { return c.postgres.total(readsNames) }),
-	}, nil
-}
-
-func pushes(c count) (n int64) {
-	for _, s := range c.workers {
-		n += int64(s.Pushes)
-	}
-	return n
 }
