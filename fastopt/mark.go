@@ -178,6 +178,8 @@ func (s *marks) look(ctx context.Context) {
 	switch {
 	case errors.Is(err, tiers.ErrMiss):
 		s.marked.Store(0)
+	case errors.Is(err, tiers.ErrForeign): // so are its entries, to be read from the source (R40)
+		s.refuse(fmt.Errorf("%w: the cache is written by a newer version, or sealed with a key that this process lacks: %w", tiers.ErrUnavailable, err))
 	case err == nil:
 		if mark != s.last {
 			s.movedAt.Store(start)

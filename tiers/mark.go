@@ -13,7 +13,8 @@ type Mark struct {
 type Marker interface {
 	// Mark reads the mark from where it is kept, never from a local copy. A
 	// watcher hears nothing of its changes. ErrMiss: there is none; a
-	// *CorruptError: there is something that is no mark.
+	// *CorruptError: there is something that is no mark. ErrForeign: it is of a
+	// newer version, or sealed; then PutMark gives the same.
 	Mark(ctx context.Context, namespace string) (Mark, error)
 
 	// PutMark stores next if the mark that stands is exactly old, and reports

@@ -10,9 +10,15 @@ import (
 
 // redisDo sends one command past the library.
 func (w *world) redisDo(args ...string) error {
+	_, err := w.redisAsk(args...)
+	return err
+}
+
+// redisAsk is redisDo, and returns the first line of the answer.
+func (w *world) redisAsk(args ...string) (string, error) {
 	conn, err := net.DialTimeout("tcp", w.redis.Addr(), time.Second)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(time.Second))
@@ -22,11 +28,11 @@ func (w *world) redisDo(args ...string) error {
 		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
 	}
 	if _, err := conn.Write([]byte(b.String())); err != nil {
-		return err
+		return "", err
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err == nil && line[0] == '-' {
-		return fmt.Errorf("redis: %s", strings.TrimSpace(line[1:]))
+		return "", fmt.Errorf("redis: %s", strings.TrimSpace(line[1:]))
 	}
-	return err
+	return strings.TrimSpace(line), err
 }

@@ -58,6 +58,9 @@ func (conf Config) String() string {
 // Format prints String for every verb of package fmt.
 func (conf Config) Format(f fmt.State, _ rune) { fmt.Fprint(f, conf.String()) }
 
+// Format prints the config of c alike, and nothing else.
+func (c *Cache) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "redis.Cache{%v}", c.conf) }
+
 // LogValue is String, for package slog.
 func (conf Config) LogValue() slog.Value { return slog.StringValue(conf.String()) }
 

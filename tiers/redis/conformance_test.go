@@ -23,6 +23,7 @@ func (c corruptible) Corrupt(namespace, name string, raw []byte) {
 }
 
 func TestCacheKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	r := servers.Redis(t)
 	c := corruptible{open(t, r.URL()), operate(t, r.Addr())}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })

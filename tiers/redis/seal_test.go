@@ -27,6 +27,7 @@ func openSealed(t *testing.T, url string) *Cache {
 }
 
 func TestSealedCacheKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	r := servers.Redis(t)
 	c := corruptible{openSealed(t, r.URL()), operate(t, r.Addr())}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
@@ -42,7 +43,13 @@ func TestAConfigTellsNeitherPasswordNorKey(t *testing.T) {
 	if opened.MACKey != nil {
 		t.Error("the key is kept beside the seal")
 	}
+	cache, err := Open(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
 	var said strings.Builder
+	fmt.Fprintf(&said, "%v %+v %#v %d\n", cache, cache, cache, cache)
 	for _, c := range []Config{conf, opened} {
 		holder := struct{ Inner *Config }{&c}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o"} {
