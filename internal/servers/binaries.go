@@ -15,8 +15,9 @@ import (
 )
 
 var (
-	redisPlaces    = []string{"/opt/homebrew/bin", "/usr/local/bin"}
-	postgresPlaces = []string{"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin"}
+	redisPlaces     = []string{"/opt/homebrew/bin", "/usr/local/bin"}
+	pgBouncerPlaces = []string{"/usr/sbin", "/opt/homebrew/bin", "/usr/local/bin"}
+	postgresPlaces  = []string{"/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql*/bin", "/usr/local/opt/postgresql*/bin"}
 )
 
 // findRedis returns the path of redis-server.
@@ -25,6 +26,14 @@ func findRedis() (string, error) {
 		return filepath.Join(dir, "redis-server"), nil
 	}
 	return "", missing("redis-server", "redis-server", "redis")
+}
+
+// findPgBouncer returns the path of pgbouncer.
+func findPgBouncer() (string, error) {
+	if dir := findDir(pgBouncerPlaces, "pgbouncer"); dir != "" {
+		return filepath.Join(dir, "pgbouncer"), nil
+	}
+	return "", missing("pgbouncer", "pgbouncer", "pgbouncer")
 }
 
 // findPostgres returns the folder that holds both postgres and initdb: the first

@@ -1,14 +1,18 @@
 #!/bin/sh
-# Makes sure that redis-server and postgres are on this machine, for the tests
-# that start their own. Silent and fast if both are there. Missing ones are
-# installed on Debian and Ubuntu if this user is root or has sudo without a
-# password; elsewhere one line says what to install and the exit status is 1.
-# Never waits for a person, and for packages at most $limit seconds.
+# Makes sure that redis-server, postgres and pgbouncer are on this machine, for
+# the tests that start their own: the last one because a pooler in front of
+# Postgres changes what a connection is, and stores must work behind it or say
+# that they do not. Silent and fast if all are there. Missing ones are installed
+# on Debian and Ubuntu if this user is root or has sudo without a password;
+# elsewhere one line says what to install and the exit status is 1. Never waits
+# for a person, and for packages at most $limit seconds.
 #
-# Set FASTOPT_TEST_REDIS or FASTOPT_TEST_POSTGRES and that server is not asked for.
+# Set FASTOPT_TEST_REDIS or FASTOPT_TEST_POSTGRES and that server is not asked for,
+# nor a pooler in front of the latter.
 set -u
 limit=600
 brew=/opt/homebrew/bin:/usr/local/bin
+sbin=/usr/sbin
 
 # The same places as in binaries.go.
 have_redis() { [ -n "${FASTOPT_TEST_REDIS:-}" ] || (PATH=$PATH:$brew && command -v redis-server) >/dev/null 2>&1; }
@@ -19,10 +23,12 @@ have_postgres() {
 	done
 	return 1
 }
+have_pgbouncer() { [ -n "${FASTOPT_TEST_POSTGRES:-}" ] || (PATH=$PATH:$sbin:$brew && command -v pgbouncer) >/dev/null 2>&1; }
 
 missing() {
 	have_redis || echo redis-server
 	have_postgres || echo postgresql
+	have_pgbouncer || echo pgbouncer
 }
 
 # As root. A package starts its service when it is installed unless policy-rc.d
@@ -68,5 +74,5 @@ if command -v apt-get >/dev/null 2>&1 && command -v timeout >/dev/null 2>&1; the
 		[ -z "$(missing)" ] && exit 0
 	fi
 fi
-echo "missing for the tests: $need; install with: sudo apt-get install $need (or your system's packages of Redis and PostgreSQL)" >&2
+echo "missing for the tests: $need; install with: sudo apt-get install $need (or your system's packages of Redis, PostgreSQL and PgBouncer)" >&2
 exit 1

@@ -20,6 +20,11 @@ import (
 // on the machine: the server of the environment stands for it.
 func ensure(t *testing.T, commands map[string]string) (output string, err error) {
 	t.Helper()
+	return ensureWith(t, commands, PostgresEnv+"=postgres://there")
+}
+
+func ensureWith(t *testing.T, commands map[string]string, env ...string) (output string, err error) {
+	t.Helper()
 	bin := t.TempDir()
 	all := map[string]string{
 		"id": `echo 1000`,
@@ -33,15 +38,15 @@ func ensure(t *testing.T, commands map[string]string) (output string, err error)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const places = "brew=/opt/homebrew/bin:/usr/local/bin\n"
+	const places = "brew=/opt/homebrew/bin:/usr/local/bin\nsbin=/usr/sbin\n"
 	if !strings.Contains(string(source), places) {
 		t.Fatalf("ensure.sh lacks the line %q", places)
 	}
 	script := filepath.Join(t.TempDir(), "ensure.sh")
-	writeScript(t, script, strings.Replace(string(source), places, "brew=/nonexistent\n", 1))
+	writeScript(t, script, strings.Replace(string(source), places, "brew=/nonexistent\nsbin=/nonexistent\n", 1))
 
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", script)
-	cmd.Env = []string{"PATH=" + bin, PostgresEnv + "=postgres://there", "BIN=" + bin}
+	cmd.Env = append([]string{"PATH=" + bin, "BIN=" + bin}, env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -96,9 +101,20 @@ func TestEnsureInstallsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A postgres that is there is not enough: there is to be a pooler in front of it.
+func TestEnsureInstallsThePooler(t *testing.T) {
+	out, err := ensureWith(t, map[string]string{
+		"redis-server": "exit 0", "postgres": "exit 0", "initdb": "exit 0", "id": "echo 0", "apt-get": "exit 1",
+		"timeout": `[ "$6 $7 $8" = "install pgbouncer " ] && echo "#!/bin/sh" >"$BIN/pgbouncer" && /bin/chmod 700 "$BIN/pgbouncer"`,
+	})
+	if err != nil || !strings.Contains(out, "installing") {
+		t.Errorf("got %q, %v; want it to say so and to succeed", out, err)
+	}
+}
+
 func TestEnsureNoticesAFailedInstallation(t *testing.T) {
 	out, err := ensure(t, map[string]string{"id": "echo 0", "apt-get": "exit 1", "timeout": "exit 0"})
-	if err == nil || !strings.HasSuffix(out, "packages of Redis and PostgreSQL)\n") {
+	if err == nil || !strings.HasSuffix(out, "packages of Redis, PostgreSQL and PgBouncer)\n") {
 		t.Errorf("got %q, %v; want a failure that says what to install", out, err)
 	}
 }

@@ -97,12 +97,3 @@ func reachable(dir string) bool {
 		}
 	}
 }
-
-// tail returns the last part of a text: as much of a log as an error can carry.
-func tail(text string) string {
-	const most = 2000
-	if len(text) > most {
-		return "…" + text[len(text)-most:]
-	}
-	return text
-}

@@ -25,7 +25,8 @@ type PostgresServer struct {
 // ErrMissing if there is no postgres, else it carries the end of its log.
 //
 // Its data is a copy of a template, which is built when there is none (1 s): so
-// all servers have the same system identifier, as a server and its copy have.
+// all servers have the same system identifier, as a server and its copy have,
+// except for those that are started Fresh.
 func StartPostgres(ctx context.Context, o Options) (*PostgresServer, error) {
 	if err := checkSettings(o.Settings); err != nil {
 		return nil, fmt.Errorf("start postgres: %w", err)
@@ -34,9 +35,13 @@ func StartPostgres(ctx context.Context, o Options) (*PostgresServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newPostgresServer(srv), nil
+}
+
+func newPostgresServer(srv *server) *PostgresServer {
 	addr := srv.addr()
 	u := url.URL{Scheme: "postgres", User: url.User(superuser), Host: addr, Path: database, RawQuery: "sslmode=disable"}
-	return &PostgresServer{handle: handle{srv}, addr: addr, url: u.String()}, nil
+	return &PostgresServer{handle: handle{srv}, addr: addr, url: u.String()}
 }
 
 // The names in a new server's URL. The user is a superuser without a password.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,22 +16,80 @@ import (
 )
 
 func startPostgres(ctx context.Context, o Options) (*server, error) {
-	bin, err := findPostgres()
-	if err != nil {
-		return nil, err
-	}
-	runAs, err := unprivileged()
+	return startPostgresOn(ctx, o, func(p programs, data string) error {
+		if o.Fresh {
+			return template{p}.build(ctx, data)
+		}
+		return template{p}.copyTo(ctx, data)
+	})
+}
+
+// startPostgresOn starts a postgres on the data that fill puts into its folder.
+func startPostgresOn(ctx context.Context, o Options, fill func(p programs, data string) error) (*server, error) {
+	p, err := findPrograms()
 	if err != nil {
 		return nil, fmt.Errorf("start postgres: %w", err)
 	}
 	return newServer(ctx, kind{
 		name:    "postgres",
-		program: filepath.Join(bin, "postgres"),
+		program: p.path("postgres"),
 		args:    func(data string, port int) []string { return postgresArgs(data, port, o.Settings) },
-		account: runAs,
+		account: p.account,
 		quit:    syscall.SIGINT, // fast shutdown: clients are cut off, a checkpoint is written
 		ready:   func(pid int, data, _ string) bool { return postmasterReady(pid, data) },
-	}, o.port, func(data string) error { return template{bin: bin, account: runAs}.copyTo(ctx, data) })
+	}, o.port, func(data string) error { return fill(p, data) })
+}
+
+// programs are those of an installation of Postgres, and who is to run those that
+// touch data.
+type programs struct {
+	bin     string
+	account *account
+}
+
+func findPrograms() (programs, error) {
+	bin, err := findPostgres()
+	if err != nil {
+		return programs{}, err
+	}
+	// Where $PATH holds only links to some, the rest is beside what they lead to.
+	if real, err := filepath.EvalSymlinks(filepath.Join(bin, "postgres")); err == nil && executable(filepath.Dir(real), "initdb") {
+		bin = filepath.Dir(real)
+	}
+	runAs, err := unprivileged()
+	return programs{bin: bin, account: runAs}, err
+}
+
+func (p programs) path(name string) string { return filepath.Join(p.bin, name) }
+
+// run runs a program to its end in the folder dir, or kills it when ctx ends, and
+// returns what it has printed on its standard output. The error carries the end of
+// both outputs.
+func (p programs) run(ctx context.Context, dir, input, name string, args ...string) (string, error) {
+	out, complaints, err := p.outputs(ctx, dir, input, name, args...)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w; it says:\n%s", name, err, tail(out+complaints))
+	}
+	return out, nil
+}
+
+func (p programs) outputs(ctx context.Context, dir, input, name string, args ...string) (out, complaints string, err error) {
+	plain := command(p.path(name), p.account, args...)
+	cmd := exec.CommandContext(ctx, plain.Path)
+	cmd.Args, cmd.Env, cmd.SysProcAttr = plain.Args, plain.Env, plain.SysProcAttr
+	var stdout, stderr strings.Builder
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, strings.NewReader(input), &stdout, &stderr
+	err = cmd.Run()
+	return stdout.String(), stderr.String(), err
+}
+
+// single runs SQL on a data folder whose server does not run.
+func (p programs) single(ctx context.Context, data, sql string) error {
+	out, complaints, err := p.outputs(ctx, "/", sql+"\n", "postgres", "--single", "-c", "fsync=off", "-D", data, "template1")
+	if err != nil || strings.Contains(complaints, "ERROR") {
+		return fmt.Errorf("postgres --single: %v; it says:\n%s", err, tail(out+complaints))
+	}
+	return nil
 }
 
 func postgresArgs(data string, port int, settings []string) []string {

@@ -101,7 +101,7 @@ func at(list []any, i int) string {
 
 // await polls until holds returns true, the limit has passed or ctx has ended.
 // The error names what was waited for, and the last error of holds, which is
-// otherwise taken for "not yet".
+// otherwise taken for "not yet", except for ErrNotRunning.
 func await(ctx context.Context, limit time.Duration, what string, holds func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -112,6 +112,9 @@ func await(ctx context.Context, limit time.Duration, what string, holds func(con
 		ok, err := holds(ctx)
 		if ok && err == nil {
 			return nil
+		}
+		if errors.Is(err, ErrNotRunning) { // nobody starts it meanwhile
+			return fmt.Errorf("wait for %s: %w", what, err)
 		}
 		if err != nil && ctx.Err() == nil {
 			last = err

@@ -23,6 +23,7 @@ import (
 type kind struct {
 	name    string
 	program string
+	prepare func(data string, port int) error // before each start; nil: nothing to do
 	args    func(data string, port int) []string
 	account *account
 	quit    syscall.Signal                              // asks for a quick and orderly end
@@ -67,9 +68,6 @@ func newServer(ctx context.Context, k kind, pick func() (int, error), fill func(
 
 func (s *server) data() string { return filepath.Join(s.dir, "data") }
 
-// errPortTaken: someone else listens on the port.
-var errPortTaken = errors.New("port is taken")
-
 // startLocked starts the process on a port given by pick, asks for another one
 // when that is taken, and waits until the server is ready.
 func (s *server) startLocked(ctx context.Context, pick func() (int, error)) (int, error) {
@@ -104,6 +102,11 @@ func (s *server) startOnceLocked(ctx context.Context, port int) error {
 		return string(text[min(int(earlier.Size()), len(text)):])
 	}
 
+	if s.kind.prepare != nil {
+		if err := s.kind.prepare(s.data(), port); err != nil {
+			return fmt.Errorf("start %s: %w", s.kind.name, err)
+		}
+	}
 	cmd := command(s.kind.program, s.kind.account, s.kind.args(s.data(), port)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = s.data() // by which the guard finds it
@@ -211,6 +214,12 @@ func (s *server) pid() int {
 		return 0
 	}
 	return s.run.pid
+}
+
+// log returns all that the server has printed, "" if that is gone.
+func (s *server) log() string {
+	text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	return string(text)
 }
 
 func (s *server) addr() string { return address(s.port) }

@@ -1,5 +1,6 @@
 // Package servers starts a redis-server or a postgres of one's own, for tests
-// and load generators that break real servers.
+// and load generators that break real servers: alone, with replicas, under
+// sentinels, as a cluster, with standbys, behind a pooler.
 //
 // A server listens on a free port of 127.0.0.1, keeps its files in a temporary
 // folder and lives no longer than the process that started it: Stop ends it,
@@ -8,6 +9,10 @@
 //	redis, err := servers.StartRedis(ctx, servers.Options{})
 //	defer redis.Stop()
 //	redis.Freeze() // and Thaw, Kill, Restart
+//
+// What the name of a server cannot tell is said at its methods: a failover that
+// loses commits is StartStandby, WithholdWAL and Promote (standby.go), a database
+// set back or moved is Restore, DumpInto or Upgrade (restore.go).
 //
 // Tests write servers.Redis(t), servers.Postgres(t) or, when they need a
 // database but no server of their own, servers.Database(t).
@@ -29,6 +34,10 @@ type Options struct {
 	// come after the package's own and win: "maxmemory=1mb" for Redis,
 	// "max_connections=20" for Postgres.
 	Settings []string
+
+	// Fresh gives a postgres a system identifier of its own, which StartPostgres
+	// says of others; it takes a second more. Redis has none.
+	Fresh bool
 
 	pick  func() (int, error) // nil: freePort; tests provoke collisions with it
 	extra func() []string     // nil: none; arguments of each start of a redis-server
@@ -69,6 +78,9 @@ var (
 	// ErrNotRunning is returned by Kill, Freeze and Thaw when there is no process
 	// to send a signal to: killed, stopped, or ended by itself.
 	ErrNotRunning = errors.New("the server is not running")
+
+	// errPortTaken: someone else listens on the port.
+	errPortTaken = errors.New("port is taken")
 )
 
 // A start or a stop that takes longer than its limit has failed: the context
@@ -91,4 +103,13 @@ func checkSettings(settings []string) error {
 func cutSetting(s string) (name, value string, ok bool) {
 	name, value, ok = strings.Cut(s, "=")
 	return name, value, ok && name != "" && !strings.HasPrefix(name, "-")
+}
+
+// tail returns the last part of a text: as much of a log as an error can carry.
+func tail(text string) string {
+	const most = 2000
+	if len(text) > most {
+		return "…" + text[len(text)-most:]
+	}
+	return text
 }

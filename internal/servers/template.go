@@ -21,10 +21,7 @@ import (
 	"syscall"
 )
 
-type template struct {
-	bin     string
-	account *account
-}
+type template struct{ programs }
 
 // The recipe is part of the template's name: change it, and templates are built
 // anew.
@@ -53,7 +50,7 @@ func (t template) copyTo(ctx context.Context, data string) error {
 // place returns where the template stands or should stand; "" where no place is
 // safe from others.
 func (t template) place(ctx context.Context) (string, error) {
-	version, err := exec.CommandContext(ctx, filepath.Join(t.bin, "postgres"), "--version").Output()
+	version, err := exec.CommandContext(ctx, t.path("postgres"), "--version").Output()
 	if err != nil {
 		return "", fmt.Errorf("ask for the version: %w", err)
 	}
@@ -81,24 +78,13 @@ func onlyOurs(dir string) bool {
 
 // build makes a data folder in dir from nothing.
 func (t template) build(ctx context.Context, dir string) error {
-	initdb := command(filepath.Join(t.bin, "initdb"), t.account, append([]string{"-D", dir}, initdbArgs...)...)
-	if out, err := output(ctx, initdb); err != nil {
-		return fmt.Errorf("initdb: %w; it says:\n%s", err, tail(out))
+	if _, err := t.run(ctx, "/", "", "initdb", append([]string{"-D", dir}, initdbArgs...)...); err != nil {
+		return err
 	}
-	single := command(filepath.Join(t.bin, "postgres"), t.account, "--single", "-c", "fsync=off", "-D", dir, "template1")
-	single.Stdin = strings.NewReader(initdbSQL + "\n")
-	if out, err := output(ctx, single); err != nil || strings.Contains(out, "ERROR") {
-		return fmt.Errorf("name the database: %v; it says:\n%s", err, tail(out))
+	if err := t.single(ctx, dir, initdbSQL); err != nil {
+		return fmt.Errorf("name the database: %w", err)
 	}
 	return nil
-}
-
-// output runs cmd to its end, or kills it when ctx ends.
-func output(ctx context.Context, cmd *exec.Cmd) (string, error) {
-	c := exec.CommandContext(ctx, cmd.Path)
-	c.Args, c.Dir, c.Env, c.SysProcAttr, c.Stdin = cmd.Args, cmd.Dir, cmd.Env, cmd.SysProcAttr, cmd.Stdin
-	out, err := c.CombinedOutput()
-	return string(out), err
 }
 
 // install builds the template elsewhere and moves it to its place as a whole, so
@@ -158,7 +144,7 @@ func replace(next, place string) error {
 
 // copy copies a data folder with owners and rights; cp shares the blocks of the
 // files where the file system can.
-func (t template) copy(ctx context.Context, from, to string) error {
+func (p programs) copy(ctx context.Context, from, to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

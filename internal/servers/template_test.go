@@ -23,15 +23,11 @@ func ownCache(t *testing.T) (template, string) {
 	t.Cleanup(func() { _ = os.RemoveAll(cache) })
 	t.Setenv("XDG_CACHE_HOME", cache)
 	t.Setenv("HOME", cache) // where the cache is found on macOS
-	bin, err := findPostgres()
+	found, err := findPrograms()
 	if err != nil {
 		t.Fatal(err)
 	}
-	runAs, err := unprivileged()
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := template{bin: bin, account: runAs}
+	tmpl := template{found}
 	place, err := tmpl.place(t.Context())
 	if err != nil || place == "" {
 		t.Fatalf("no place for a template: %v", err)

@@ -99,6 +99,28 @@ var sharedPostgres = sync.OnceValues(func() (*PostgresServer, error) {
 	return StartPostgres(ctx, Options{})
 })
 
+// PrivateStandby returns an asynchronous standby of p for this test alone.
+func PrivateStandby(t testing.TB, p *PostgresServer) *PostgresServer {
+	t.Helper()
+	standby, err := p.StartStandby(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	StopLater(t, standby)
+	return standby
+}
+
+// PrivatePgBouncer returns a PgBouncer in front of p for this test alone.
+func PrivatePgBouncer(t testing.TB, p *PostgresServer, o Options) *PgBouncer {
+	t.Helper()
+	b, err := StartPgBouncer(t.Context(), p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	StopLater(t, b)
+	return b
+}
+
 // PrivateSentinel returns a master, replicas of it and three sentinels for this
 // test alone.
 func PrivateSentinel(t testing.TB, replicas int) *RedisSentinel {
