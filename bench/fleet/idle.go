@@ -9,18 +9,29 @@ import (
 
 // What a fleet at rest costs the servers, by their own counts, and itself.
 
+// idle measures fleets that differ in the number of options alone, and says how
+// much that matters to the servers: it is to matter nothing.
 func idle(ctx context.Context, l *lab) ([]figure, error) {
 	sizes := []int{100, 1000, 5000}
 	if l.quick {
-		sizes = []int{100}
+		sizes = []int{10, 100}
 	}
 	var figures []figure
+	var perSize [][]figure
 	for _, options := range sizes {
 		one, err := inWorld(options, func(ctx context.Context, w *world) ([]figure, error) { return atRest(ctx, w, options) })(ctx, l)
 		if err != nil {
 			return nil, err
 		}
-		figures = append(figures, one...)
+		figures, perSize = append(figures, one...), append(perSize, one)
+	}
+	few, many := perSize[0], perSize[len(perSize)-1]
+	for i, what := range []string{"commands of Redis", "statements of Postgres"} {
+		figures = append(figures, figure{
+			name:  fmt.Sprintf("%s: %d options over %d", what, sizes[len(sizes)-1], sizes[0]),
+			value: many[i].value / few[i].value,
+			asked: 1.1,
+		})
 	}
 	return figures, nil
 }
@@ -51,8 +62,8 @@ func atRest(ctx context.Context, w *world, options int) ([]figure, error) {
 	prefix := fmt.Sprintf("%d options: ", options)
 	figures := []figure{
 		{name: prefix + "commands of Redis", unit: "/s", value: float64(commands.total(nil)) / seconds},
-		{name: prefix + "scripts of them (fills)", unit: "/s", value: float64(scripts(commands)) / seconds},
 		{name: prefix + "statements of Postgres", unit: "/s", value: float64(statements.total(nil)) / seconds},
+		{name: prefix + "scripts of Redis (fills, marks)", unit: "/s", value: float64(scripts(commands)) / seconds},
 		{name: prefix + "reads of options among them", unit: "/s", value: float64(statements.total(readsNames)) / seconds},
 	}
 	var cpu, allocs []float64

@@ -22,6 +22,7 @@ var rows = []row{
 	{"relay-frozen", "the relay is frozen → another leads, all are right", inWorld(20, relayFrozen)},
 	{"redis-restart", "Redis is killed and comes back empty → all are right", inWorld(100, redisRestart)},
 	{"redis-failover", "Redis fails over to a replica that lags → all are right", inWorld(100, redisFailover)},
+	{"pg-failover", "Postgres fails over and loses commits → all are right", inWorld(100, postgresFailover)},
 	{"silent-redis", "Redis says nothing any more → all have noticed", inWorld(20, silentRedis)},
 	{"miss", "all processes miss one key at once → queries", inWorld(20, missOneKey)},
 	{"idle", "nobody does anything: what that costs", idle},

@@ -36,6 +36,13 @@ type world struct {
 	workers []*process // guarded by mu
 }
 
+var (
+	redisOptions    = servers.Options{}
+	postgresOptions = servers.Options{Settings: []string{
+		"max_connections=300", "shared_preload_libraries=pg_stat_statements", "pg_stat_statements.max=1000",
+	}}
+)
+
 // newWorld starts servers, with options rows set to 0, and no worker.
 func newWorld(ctx context.Context, l *lab, options int) (w *world, err error) {
 	w = &world{lab: l}
@@ -44,12 +51,10 @@ func newWorld(ctx context.Context, l *lab, options int) (w *world, err error) {
 			err = errors.Join(err, w.close())
 		}
 	}()
-	if w.redis, err = servers.StartRedis(ctx, servers.Options{}); err != nil {
+	if w.redis, err = servers.StartRedis(ctx, redisOptions); err != nil {
 		return w, err
 	}
-	if w.pg, err = servers.StartPostgres(ctx, servers.Options{Settings: []string{
-		"max_connections=300", "shared_preload_libraries=pg_stat_statements", "pg_stat_statements.max=1000",
-	}}); err != nil {
+	if w.pg, err = servers.StartPostgres(ctx, postgresOptions); err != nil {
 		return w, err
 	}
 	if w.line, err = faults.NewProxy(w.redis.Addr()); err != nil {
@@ -87,7 +92,10 @@ func (w *world) open(ctx context.Context, n int, s spec) ([]*process, error) {
 	if s.RedisURL == "" {
 		s.RedisURL = w.redis.URL()
 	}
-	s.PostgresURL, s.Namespace, s.Verbose = w.pg.URL(), namespace, w.lab.verbose
+	if s.PostgresURL == "" {
+		s.PostgresURL = w.pg.URL()
+	}
+	s.Namespace, s.Verbose = namespace, w.lab.verbose
 	s.Managers = max(s.Managers, 1)
 	var started []*process
 	for range n {
@@ -150,8 +158,8 @@ func (w *world) settle(ctx context.Context, ps []*process) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if at, wrong, err := rightIn(ctx, ps, wish{Limit: int64(settleLimit), Whole: true}); err != nil || at == 0 {
-		return nil, errors.Join(err, fmt.Errorf("the fleet did not settle in %v: %s", settleLimit, wrong))
+	if err := mustBeRight(ctx, ps, wish{Limit: int64(settleLimit), Whole: true}); err != nil {
+		return nil, fmt.Errorf("the fleet did not settle: %w", err)
 	}
 	pause(ctx, time.Second) // own fills push to everyone
 	return leader, ctx.Err()
@@ -196,6 +204,15 @@ func rightIn(ctx context.Context, ps []*process, a wish) (at int64, wrong string
 		at = max(at, g.At)
 	}
 	return at, "", nil
+}
+
+// mustBeRight is rightIn where the row has no figure if they do not.
+func mustBeRight(ctx context.Context, ps []*process, a wish) error {
+	at, wrong, err := rightIn(ctx, ps, a)
+	if err == nil && at == 0 {
+		err = fmt.Errorf("not as wanted within %v: %s", time.Duration(a.Limit), wrong)
+	}
+	return err
 }
 
 // without returns ps without p.
