@@ -11,7 +11,7 @@ import (
 
 // oneSetOptions is small, so that the relay's sweep, which comes now and then and
 // offers each of them, hides in what is rounded off.
-const oneSetOptions = 5
+const oneSetOptions = 2
 
 // oneSet counts what some Sets cost, less what the fleet does at rest, to a tenth.
 func oneSet(ctx context.Context, w *world) ([]figure, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -38,6 +39,7 @@ func orphan(ctx context.Context, w *world) ([]figure, error) {
 	if err := w.exec(ctx, `ALTER TABLE fastopt.namespaces DISABLE TRIGGER a_notify`); err != nil {
 		return nil, err
 	}
+	pause(ctx, rand.N(time.Second)) // the relay looks by itself once a second
 	silent, err := w.sqlUntilRight(ctx, ps, update{2, 2})
 	if err != nil {
 		return nil, err
