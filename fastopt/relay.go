@@ -2,6 +2,7 @@ package fastopt
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,10 @@ func (r *relay) run(elector tiers.Elector) {
 	m := r.m
 	for said := false; m.ctx.Err() == nil; rest(m.ctx, electAgain) {
 		err := elector.Elect(m.ctx, m.cfg.Namespace, r.lead)
+		if errors.Is(err, tiers.ErrReadOnly) {
+			m.cfg.Logger.Info("fastopt: the role of this process may not feed the cache: it does not stand for relay")
+			return
+		}
 		if m.ctx.Err() == nil && !said {
 			said = true
 			m.cfg.Logger.Error("fastopt: this process cannot stand for relay", "error", err)
@@ -80,6 +85,7 @@ func (r *relay) lead(ctx context.Context) {
 	work.Go(func() { r.listen(ctx, wake) })
 	work.Go(func() { r.sweep(ctx, &trouble{r: r, resign: resign, doing: "offering all rows"}) })
 	work.Go(func() { r.patrol(ctx) })
+	work.Go(func() { r.compact(ctx) })
 	r.follow(ctx, wake, &trouble{r: r, resign: resign, doing: "following changes"})
 }
 

@@ -21,6 +21,13 @@ func TestSourceKeepsTheContract(t *testing.T) {
 	tiertest.TestSource(t, func(*testing.T) tiers.Source { return memory.NewSource() })
 }
 
+func TestAViewToReadKeepsTheContract(t *testing.T) {
+	tiertest.TestReadOnlySource(t, func(*testing.T) (reader, writer tiers.Source) {
+		s := memory.NewSource()
+		return s.ReadOnly(), s
+	})
+}
+
 func TestCacheKeepsTheContract(t *testing.T) {
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return memory.NewCache() })
 }

@@ -110,7 +110,7 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 	}
 	sp := s.spaceLocked(namespace)
 	for _, w := range writes {
-		if w.If != nil && *w.If != s.currentLocked(sp, w.Name) {
+		if w.If != nil && !s.holdsLocked(sp, w.Name, *w.If) {
 			err := fmt.Errorf("write %q: %w", w.Name, tiers.ErrConflict)
 			return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.NotApplied, Err: err}
 		}
@@ -155,13 +155,17 @@ func (s *Source) recordLocked(name string, row Row, asOf time.Time) tiers.Record
 	return r
 }
 
-// currentLocked is the stamp that a Write.If has to name.
-func (s *Source) currentLocked(sp *space, name string) tiers.Stamp {
+// holdsLocked reports whether Write.If holds for name. Tombstones are kept for
+// ever, so what has none was never written.
+func (s *Source) holdsLocked(sp *space, name string, at tiers.Stamp) bool {
 	row, ok := sp.rows[name]
-	if !ok || row.Deleted {
-		return tiers.Stamp{}
+	switch {
+	case ok && !row.Deleted:
+		return at == tiers.Stamp{Epoch: s.epoch, Revision: row.Revision}
+	case at.IsZero():
+		return true
 	}
-	return tiers.Stamp{Epoch: s.epoch, Revision: row.Revision}
+	return at.Epoch == s.epoch && row.Revision <= at.Revision && at.Revision <= sp.head
 }
 
 func checkWrites(writes []tiers.Write) error {

@@ -60,7 +60,7 @@ func (s *Source) changesOn(ctx context.Context, c *pgx.Conn, namespace string, s
 	if since.Revision > math.MaxInt64 {
 		since = tiers.Stamp{} // of no database: a reset
 	}
-	rows, err := c.Query(ctx, changesSQL, namespace, since.Revision, since.Epoch, changesPage, longest)
+	rows, err := s.query(ctx, c, changesSQL, namespace, since.Revision, since.Epoch, changesPage, longest)
 	if err != nil {
 		return none, err
 	}
@@ -142,7 +142,7 @@ func (s *Source) Scan(ctx context.Context, namespace string) iter.Seq2[tiers.Rec
 
 func (s *Source) scanOn(ctx context.Context, c *pgx.Conn, namespace, after string) ([]tiers.Record, error) {
 	asOf := time.Now()
-	rows, err := c.Query(ctx, scanSQL, namespace, after, scanPage, tiers.MaxData)
+	rows, err := s.query(ctx, c, scanSQL, namespace, after, scanPage, tiers.MaxData)
 	if err != nil {
 		return nil, err
 	}

@@ -22,30 +22,36 @@ import (
 // Here the connection is cut at once instead; the server ends the statement by
 // its statement_timeout.
 
-// parse reads url, sets what every connection of this package needs, and gives
-// errors that never repeat the url.
-func parse(url string) (*pgx.ConnConfig, error) {
+// An address is where connections are made to, and as whom.
+type address struct {
+	*pgx.ConnConfig
+	pooled atomic.Bool // the last connection went through a pooler
+}
+
+// parse reads url, which the error calls field, and sets what every connection
+// of this package needs. Its errors never repeat the url.
+func parse(field, url string) (*address, error) {
 	if url == "" {
-		return nil, fmt.Errorf("postgres: %w: the URL is empty, want postgres://role:password@host:port/database", tiers.ErrSetup)
+		return nil, fmt.Errorf("postgres: %w: %s is empty, want postgres://role:password@host:port/database", tiers.ErrSetup, field)
 	}
 	cc, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("postgres: %w: the URL does not parse, want postgres://role:password@host:port/database?option=value (not repeated here: it may hold a password)", tiers.ErrSetup)
+		return nil, fmt.Errorf("postgres: %w: %s does not parse, want postgres://role:password@host:port/database?option=value (not repeated here: it may hold a password)", tiers.ErrSetup, field)
 	}
 	// Unnamed statements only: nothing is lost by failover or behind a pooler (26000).
 	cc.DefaultQueryExecMode = pgx.QueryExecModeExec
 	if cc.ConnectTimeout == 0 {
 		cc.ConnectTimeout = connectTimeout
 	}
-	// The snapshots of write.go rely on READ COMMITTED, whatever the role's default.
-	cc.RuntimeParams["default_transaction_isolation"] = "read committed"
-	cc.RuntimeParams["search_path"] = "pg_catalog"
-	for name, limit := range map[string]string{"statement_timeout": statementLimit, "lock_timeout": lockLimit} {
-		if _, set := cc.RuntimeParams[name]; !set {
-			cc.RuntimeParams[name] = limit
+	if _, set := cc.RuntimeParams["application_name"]; !set {
+		cc.RuntimeParams["application_name"] = "fastopt" // for who asks whose session is in the way
+	}
+	for name, value := range sessionSettings {
+		if _, set := cc.RuntimeParams[name]; !set || name == "default_transaction_isolation" {
+			cc.RuntimeParams[name] = value
 		}
 	}
-	return cc, nil
+	return &address{ConnConfig: cc}, nil
 }
 
 var errNoCancelRequest = errors.New("cancel requests are not sent")
@@ -69,8 +75,8 @@ func dialOnce(cc *pgx.ConnConfig) {
 	}
 }
 
-// connect makes a connection; hangUp ends it.
-func connect(ctx context.Context, cc *pgx.ConnConfig) (*pgx.Conn, error) {
+// dial makes a connection, in one attempt.
+func dial(ctx context.Context, cc *pgx.ConnConfig) (*pgx.Conn, error) {
 	cc = cc.Copy()
 	dialOnce(cc)
 	return pgx.ConnectConfig(ctx, cc)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 // its connection, so the server is told to end sessions that say nothing: the
 // holder speaks more often than that. A holder that is cut off notices by a
 // heartbeat, before the server lets anybody else in.
+//
+// A fleet would fill the server with candidates that wait. So there are a few
+// seats, locks of the same kind: who has one stays connected and asks for the
+// right all the time, the others come by every few seconds and hold nothing.
 
 const (
 	electPoll      = 250 * time.Millisecond // between a candidate's questions
@@ -23,66 +28,102 @@ const (
 	electBeatLimit = 500 * time.Millisecond // for the answer; together less than electIdle
 	electIdle      = "1200"                 // ms of silence after which the server ends the session
 	standBack      = time.Second            // for who gave up the right
+	seatLook       = 5 * time.Second        // between looks for a seat; twice that at most
 )
 
 var _ tiers.Elector = (*Source)(nil)
 
-// Elect holds a connection of its own as long as it runs, which must not go
-// through a transaction pooler, also while another process leads. It needs no
-// grant.
+// errNoSeat: three candidates wait already.
+var errNoSeat = fmt.Errorf("%w: enough candidates wait", tiers.ErrUnavailable)
+
+// Elect needs the right to update fastopt.epoch (fastopt_relay of Roles), else it
+// returns an error wrapping tiers.ErrReadOnly at once. Three candidates of a
+// namespace, the holder among them, have a connection each, to Config.DirectURL
+// if that is set; the others look every 5 to 10 s whether one is gone.
 func (s *Source) Elect(ctx context.Context, namespace string, lead func(ctx context.Context)) error {
 	if err := checkCall(namespace, 0); err != nil {
 		return err
 	}
 	bound, cancel := s.bound(ctx)
 	defer cancel()
+	spare := false // what was heard last of seats is that there is none
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
-		led, err := s.candidacy(bound, namespace, lead)
+		seated, err := s.candidacy(bound, namespace, lead)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case bound.Err() != nil:
 			return fault("elect", errClosed)
-		case led && err == nil: // lead returned by itself
+		case seated && err == nil: // lead returned by itself
 			pause = standBack
-		case led:
+		case seated:
 			pause = retryFirst
 		}
-		if err := fault("elect", err); errors.Is(err, tiers.ErrSetup) {
+		err = fault("elect", s.explain(bound, err))
+		if errors.Is(err, tiers.ErrSetup) || errors.Is(err, tiers.ErrReadOnly) {
 			return err
+		}
+		// A server that fails hears no more of the others than one that does not.
+		if spare = !seated && (spare || errors.Is(err, errNoSeat)); spare {
+			rest(bound, s.look+rand.N(s.look))
+			continue
 		}
 		rest(bound, pause+rand.N(pause))
 	}
 }
 
-// candidacy connects, waits for the right and leads, until the connection fails
-// or lead returns.
-func (s *Source) candidacy(ctx context.Context, namespace string, lead func(ctx context.Context)) (led bool, err error) {
-	c, err := connect(ctx, s.conf)
+// candidacy connects, takes a seat, waits for the right and leads, until the
+// connection fails or, with a nil error, lead has returned by itself.
+func (s *Source) candidacy(ctx context.Context, namespace string, lead func(ctx context.Context)) (seated bool, err error) {
+	c, err := s.session(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer hangUp(c) // which gives up the right
-	if err := within(ctx, electBeatLimit, func(ctx context.Context) error {
-		// By way of pg_settings: servers before 14 do not know the setting.
-		_, err := c.Exec(ctx, `SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'`, electIdle)
-		return err
-	}); err != nil {
+	defer hangUp(c) // which gives up right and seat
+	if err := sit(ctx, c, namespace); err != nil {
 		return false, err
 	}
 	for {
 		held, err := ask(ctx, c, `SELECT CASE WHEN pg_is_in_recovery() THEN false
 			ELSE pg_try_advisory_lock(hashtextextended($1, 0)) END`, "fastopt relay "+namespace)
 		if err != nil {
-			return false, err
+			return true, err
 		}
 		if held {
 			return true, s.holdAndLead(ctx, c, lead)
 		}
 		if rest(ctx, electPoll); ctx.Err() != nil {
-			return false, ctx.Err()
+			return true, ctx.Err()
 		}
 	}
+}
+
+// sit takes a seat, or returns errNoSeat, or an error wrapping tiers.ErrReadOnly if
+// the role cannot give the database an epoch of its own, as who leads must.
+func sit(ctx context.Context, c *pgx.Conn, namespace string) error {
+	if err := within(ctx, electBeatLimit, func(ctx context.Context) error {
+		// By way of pg_settings: servers before 14 do not know the setting.
+		_, err := c.Exec(ctx, `SELECT set_config(name, $1, false) FROM pg_settings WHERE name = 'idle_session_timeout'`, electIdle)
+		return err
+	}); err != nil {
+		return err
+	}
+	may, err := ask(ctx, c, `SELECT has_column_privilege('fastopt.epoch', 'epoch', 'UPDATE')
+		AND (pg_is_in_recovery() OR current_setting('transaction_read_only') = 'off')`)
+	switch {
+	case err != nil:
+		return err
+	case !may:
+		return fmt.Errorf("%w: who leads must be able to step the epoch: GRANT UPDATE ON fastopt.epoch to it, as postgres.Roles does", tiers.ErrReadOnly)
+	}
+	seated, err := ask(ctx, c, `SELECT CASE
+		WHEN pg_try_advisory_lock(hashtextextended('fastopt seat 1 ' || $1::text, 0)) THEN true
+		WHEN pg_try_advisory_lock(hashtextextended('fastopt seat 2 ' || $1::text, 0)) THEN true
+		ELSE pg_try_advisory_lock(hashtextextended('fastopt seat 3 ' || $1::text, 0)) END`, namespace)
+	if err == nil && !seated {
+		err = errNoSeat
+	}
+	return err
 }
 
 // holdAndLead runs lead while c lives. nil: lead returned by itself.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fastopt/fastopt-go/internal/servers"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -38,6 +39,59 @@ func stand(t *testing.T, s *Source) *leader {
 	return l
 }
 
+// However many stand, three are connected; a place that becomes free is taken.
+func TestAFewCandidatesHoldAConnection(t *testing.T) {
+	url := migrated(t)
+	c := psql(t, url)
+	var all []*leader
+	var dials atomic.Int32
+	for range 8 {
+		s := open(t, url)
+		s.look = 200 * time.Millisecond
+		dial := s.conf.DialFunc
+		s.conf.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return dial(ctx, network, addr)
+		}
+		all = append(all, stand(t, s))
+	}
+	locks := func() (n int) {
+		must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n))
+		return n
+	}
+	sessions := func() (n int) {
+		must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(&n))
+		return n
+	}
+	leading := func() (n int) {
+		for _, l := range all {
+			if l.leads.Load() {
+				n++
+			}
+		}
+		return n
+	}
+	for range 3 {
+		eventually(t, 5*time.Second, "three have seats, one of them the right", func() bool { return locks() == 4 && leading() == 1 })
+		before, fewest := dials.Load(), 100
+		for end := time.Now().Add(600 * time.Millisecond); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			fewest = min(fewest, sessions())
+			if n := locks(); n != 4 || leading() != 1 {
+				t.Fatalf("%d locks are held, %d lead; want 4 and 1", n, leading())
+			}
+		}
+		if fewest != 3 {
+			t.Errorf("%d sessions at the least, want 3", fewest)
+		}
+		if n := dials.Load() - before; n > 5*4 { // 5 spares look every 200 to 400 ms
+			t.Errorf("%d dials in 600 ms by 5 that have no seat", n)
+		}
+		exec(t, c, `SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY pid HAVING count(*) = 2`)
+	}
+}
+
 func TestAHolderWhoseSessionIsKilledLosesTheRight(t *testing.T) {
 	url := migrated(t)
 	c := psql(t, url)
@@ -60,6 +114,40 @@ func TestAHolderWhoseSessionIsKilledLosesTheRight(t *testing.T) {
 			return first.losses.Load() > before && one.leads.Load() != two.leads.Load()
 		})
 	}
+}
+
+// Candidates of a standby take seats and lead nothing, until it is promoted.
+func TestCandidatesOfAStandbyLeadAfterItsPromotion(t *testing.T) {
+	p := private(t)
+	standby := servers.PrivateStandby(t, p)
+	c := psql(t, standby.URL())
+	var all []*leader
+	for range 5 {
+		s := open(t, standby.URL())
+		s.look = 200 * time.Millisecond
+		all = append(all, stand(t, s))
+	}
+	leading := func() (n int) {
+		for _, l := range all {
+			if l.leads.Load() {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, 5*time.Second, "three have seats", func() bool {
+		var n int
+		must(t, c.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted`).Scan(&n))
+		return n == 3
+	})
+	for end := time.Now().Add(2 * electPoll); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if n := leading(); n > 0 {
+			t.Fatalf("%d lead at a standby", n)
+		}
+	}
+	must(t, p.Kill())
+	must(t, standby.Promote(t.Context()))
+	eventually(t, electPoll+slack, "one leads", func() bool { return leading() == 1 })
 }
 
 // A mute connection swallows what is written to it, and does not close: the

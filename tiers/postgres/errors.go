@@ -18,37 +18,43 @@ import (
 // errors that carry the connection's configuration: only SQLSTATE and a text of
 // this file. So a failure is wrapped by class, not by cause.
 
-// SQLSTATEs raised by schema.sql.
+// SQLSTATEs raised by the schema, and those that several places know.
 const (
-	stateHistory  = "ZF001"
-	stateConflict = "ZF002"
+	stateHistory   = "ZF001"
+	stateConflict  = "ZF002"
+	stateIsolation = "ZF003"
+	stateGrant     = "42501"
+	stateReadOnly  = "25006"
+	stateStatement = "26000" // of a pooler that lends another session within a transaction (R49)
 )
 
 const emptyEpoch = "table fastopt.epoch is empty: restore its row, or drop the schema and run postgres.Migrate"
 
 // remedy says what a code means, for the codes that an operator will meet.
 var remedy = map[string]string{
-	"22P02":       "the value is not valid JSON",
-	"22021":       "invalid UTF-8 or NUL in a text",
-	"25006":       "the server is read-only",
-	"28P01":       "wrong password",
-	"28000":       "the server accepts no such role from here",
-	"3D000":       "the database does not exist",
-	"3F000":       "the schema fastopt is missing: run postgres.Migrate",
-	"40001":       "serialization failure",
-	"40P01":       "deadlock",
-	"42501":       "a grant is missing: schema.sql of package postgres lists them",
-	"42703":       "the schema fastopt is not the expected one: run postgres.Migrate",
-	"42883":       "the schema fastopt is not the expected one: run postgres.Migrate",
-	"42P01":       "the schema fastopt is missing: run postgres.Migrate",
-	"P0002":       emptyEpoch,
-	"53300":       "too many connections",
-	"55P03":       "lock timeout: another session holds the writer lock",
-	"57014":       "statement timeout or cancelled",
-	"57P01":       "the server shuts down",
-	"57P03":       "the server starts up or shuts down",
-	stateHistory:  "not the primary of the recorded history",
-	stateConflict: "a stamp is not current",
+	"22P02":        "the value is not valid JSON",
+	"22021":        "invalid UTF-8 or NUL in a text",
+	stateReadOnly:  "the server, or the role, is set to read only",
+	stateStatement: "the session lost a statement",
+	"28P01":        "wrong password",
+	"28000":        "the server accepts no such role from here",
+	"3D000":        "the database does not exist",
+	"3F000":        "the schema fastopt is missing: run postgres.Migrate",
+	"40001":        "serialization failure",
+	"40P01":        "deadlock",
+	stateGrant:     "a grant is missing: postgres.Roles lists them",
+	"42703":        "the schema fastopt is not the expected one: run postgres.Migrate",
+	"42883":        "the schema fastopt is not the expected one: run postgres.Migrate",
+	"42P01":        "the schema fastopt is missing: run postgres.Migrate",
+	"P0002":        emptyEpoch,
+	"53300":        "too many connections",
+	"55P03":        "lock timeout: another session holds a lock that writers need",
+	"57014":        "statement timeout or cancelled",
+	"57P01":        "the server shuts down",
+	"57P03":        "the server starts up or shuts down",
+	stateHistory:   "not the primary of the recorded history",
+	stateConflict:  "a stamp is not current",
+	stateIsolation: "behind a pooler the role needs: ALTER ROLE … SET default_transaction_isolation = 'read committed'",
 }
 
 // describe gives a text for code, and its class among the errors of package
@@ -63,7 +69,7 @@ func describe(code string) (text string, class error) {
 		return text, errHistory
 	case code == stateConflict:
 		return text, tiers.ErrConflict
-	case strings.HasPrefix(code, "28"), strings.HasPrefix(code, "42"), code == "3D000", code == "3F000", code == "P0002":
+	case strings.HasPrefix(code, "28"), strings.HasPrefix(code, "42"), code == "3D000", code == "3F000", code == "P0002", code == stateIsolation:
 		return text, tiers.ErrSetup
 	case strings.HasPrefix(code, "22"), strings.HasPrefix(code, "23"), strings.HasPrefix(code, "54"):
 		return text, nil
@@ -110,7 +116,12 @@ func (w *worded) Unwrap() error { return w.err }
 
 // isOurs: err was made in this package, so that it may be repeated as it is.
 func isOurs(err error) bool {
-	return errors.Is(err, tiers.ErrUnavailable) || errors.Is(err, tiers.ErrSetup) || errors.Is(err, tiers.ErrConflict)
+	for _, class := range []error{tiers.ErrUnavailable, tiers.ErrSetup, tiers.ErrConflict, tiers.ErrReadOnly} {
+		if errors.Is(err, class) {
+			return true
+		}
+	}
+	return false
 }
 
 // classOf gives the class of a failure, nil if the request is at fault.
@@ -118,6 +129,8 @@ func classOf(err error) error {
 	var pe *pgconn.PgError
 	var untrusted *tls.CertificateVerificationError
 	switch {
+	case refusesSettings(err):
+		return tiers.ErrSetup
 	case errors.As(err, &pe):
 		_, class := describe(pe.Code)
 		return class
@@ -131,10 +144,16 @@ func classOf(err error) error {
 
 // notPrimary reports whether another server may be the right one to ask.
 func notPrimary(err error) bool {
+	code := codeOf(err)
+	return code == stateHistory || code == stateReadOnly || errors.Is(err, errHistory)
+}
+
+// codeOf returns the SQLSTATE of err, "" if the server did not say it.
+func codeOf(err error) string {
 	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pe.Code == stateHistory || pe.Code == "25006"
+		return pe.Code
 	}
-	return errors.Is(err, errHistory)
+	return ""
 }
 
 // text says what happened, without a value, a password or a URL.
@@ -143,6 +162,8 @@ func text(err error) string {
 	var connecting *pgconn.ConnectError
 	var untrusted *tls.CertificateVerificationError
 	switch {
+	case refusesSettings(err):
+		return "a pooler refuses a parameter of the URL: take it out, or add it to the pooler's ignore_startup_parameters (SQLSTATE 08P01)"
 	case errors.As(err, &pe):
 		text, _ := describe(pe.Code)
 		return text

@@ -244,22 +244,6 @@ func TestAcquiringCountsAgainstTheContext(t *testing.T) {
 	load(t, s, "a")
 }
 
-func TestAWriteBehindAForgottenTransactionIsRefused(t *testing.T) {
-	url := migrated(t)
-	s, c := open(t, url), psql(t, url)
-	set(t, s, "a", "1")
-	exec(t, c, `BEGIN`)
-	exec(t, c, `UPDATE fastopt.options SET value = '2'`)
-	_, err := s.Write(t.Context(), "app", []tiers.Write{{Name: "a", Data: []byte("3")}})
-	if tiers.OutcomeOf(err) != tiers.NotApplied || !errors.Is(err, tiers.ErrUnavailable) || !strings.Contains(err.Error(), "55P03") {
-		t.Errorf("a write behind a lock: %v", err)
-	}
-	exec(t, c, `COMMIT`)
-	if got := load(t, s, "a"); string(got.Data) != "2" || got.Stamp.Revision != 2 {
-		t.Errorf("afterwards: %+v", got)
-	}
-}
-
 // A server that ends the session during a statement has not committed; one that
 // does so in place of the commit's answer may have.
 func TestOutcomes(t *testing.T) {

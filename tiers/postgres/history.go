@@ -184,7 +184,7 @@ var _ tiers.Historian = (*Source)(nil)
 func (s *Source) identity(ctx context.Context, op string) (tiers.Identity, error) {
 	var h history
 	err := s.read(ctx, op, func(ctx context.Context, c *pgx.Conn) error {
-		if err := c.QueryRow(ctx, `SELECT `+historyColumns+` FROM fastopt.here h`).Scan(h.into()...); err != nil {
+		if err := s.queryRow(ctx, c, `SELECT `+historyColumns+` FROM fastopt.here h`, nil, h.into()...); err != nil {
 			return err
 		}
 		return s.seen.accept(h)

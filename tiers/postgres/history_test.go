@@ -111,7 +111,7 @@ func TestARefusedConnectionIsClosed(t *testing.T) {
 	url := migrated(t)
 	s := open(t, url+"&default_transaction_read_only=on")
 	_, err := s.Write(t.Context(), "app", []tiers.Write{{Name: "a", Data: []byte("1")}})
-	if tiers.OutcomeOf(err) != tiers.NotApplied || !errors.Is(err, tiers.ErrUnavailable) {
+	if tiers.OutcomeOf(err) != tiers.NotApplied || !errors.Is(err, tiers.ErrReadOnly) {
 		t.Errorf("a write to a read-only server: %v", err)
 	}
 	s.pool.mu.Lock()
@@ -297,9 +297,9 @@ func between(t *testing.T, a, b string) *Source {
 	var dials atomic.Int64
 	one.pool.dial = func(ctx context.Context) (*pgx.Conn, error) {
 		if dials.Add(1)%2 == 1 {
-			return connect(ctx, two.conf)
+			return two.conf.connect(ctx)
 		}
-		return connect(ctx, one.conf)
+		return one.conf.connect(ctx)
 	}
 	return one
 }

@@ -53,7 +53,7 @@ func (s *Source) Load(ctx context.Context, namespace string, names []string) []t
 // loadOn tells found the record of each name.
 func (s *Source) loadOn(ctx context.Context, c *pgx.Conn, namespace string, names []string, found func(tiers.Record)) error {
 	asOf := time.Now()
-	rows, err := c.Query(ctx, loadSQL, namespace, names, tiers.MaxData)
+	rows, err := s.query(ctx, c, loadSQL, namespace, names, tiers.MaxData)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,10 @@
 package postgres
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/fastopt/fastopt-go/internal/servers"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -147,55 +139,6 @@ func TestDeletesAreSigned(t *testing.T) {
 // patient lets the server find a deadlock (after 1 s) before the wait ends.
 const patient = "&lock_timeout=20000&statement_timeout=30000"
 
-// Plain UPDATE locks the row first, an upsert the namespace: without the writer
-// lock ahead of both they deadlock within milliseconds. And a poller by
-// "revision > n" must see every change, whatever commits in between.
-func TestMixedWritersNeitherDeadlockNorHideFromAPoller(t *testing.T) {
-	const writers, rounds, names = 8, 60, 10
-	url := migrated(t) + patient
-	s, slow := open(t, url), open(t, url)
-	ctx, stop := context.WithCancel(t.Context())
-	seen := make(map[string]uint64) // newest revision polled, by name
-	polled := make(chan error, 1)
-	go func() { polled <- poll(ctx, slow, seen) }()
-
-	var wg sync.WaitGroup
-	failures := make(chan error, writers)
-	for i := range writers {
-		var c *pgx.Conn
-		if i%2 == 0 {
-			c = psql(t, url)
-		}
-		wg.Go(func() {
-			r := rand.New(rand.NewPCG(1, uint64(i)))
-			for range rounds {
-				name := fmt.Sprintf("option.%d", r.IntN(names))
-				if err := change(t.Context(), s, c, r.IntN(3), name); err != nil {
-					failures <- err
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	close(failures)
-	for err := range failures {
-		t.Error(err)
-	}
-	truth := make(map[string]uint64)
-	for r, err := range s.Scan(t.Context(), "app") {
-		must(t, err)
-		truth[r.Name] = r.Stamp.Revision
-	}
-	stop() // poll does a last round
-	must(t, <-polled)
-	for name, revision := range truth {
-		if seen[name] != revision {
-			t.Errorf("the poller saw revision %d of %s, want %d", seen[name], name, revision)
-		}
-	}
-}
-
 // TRUNCATE locks the table before its trigger runs; the library has to take the
 // locks in that order, too.
 func TestTruncateAndWritesDoNotDeadlock(t *testing.T) {
@@ -218,45 +161,6 @@ func TestTruncateAndWritesDoNotDeadlock(t *testing.T) {
 	}
 	for range cap(written) {
 		must(t, <-written)
-	}
-}
-
-// change writes name in one of several ways, by the library or by plain SQL.
-func change(ctx context.Context, s *Source, c *pgx.Conn, how int, name string) error {
-	if c == nil {
-		w := tiers.Write{Name: name, Data: []byte("1"), Delete: how == 0}
-		_, err := s.Write(ctx, "app", []tiers.Write{w, {Name: name + ".twin", Data: []byte("2")}})
-		return err
-	}
-	sql := []string{
-		`DELETE FROM fastopt.options WHERE namespace = 'app' AND name = $1`,
-		`UPDATE fastopt.options SET value = '3' WHERE namespace = 'app' AND (name = $1 OR name < 'option.3')`,
-		`INSERT INTO fastopt.options (namespace, name, value) VALUES ('app', $1, '4')
-		     ON CONFLICT (namespace, name) DO UPDATE SET value = '4'`,
-	}[how]
-	_, err := c.Exec(ctx, sql, name)
-	return err
-}
-
-// poll follows the namespace until ctx has ended and nothing is left.
-func poll(ctx context.Context, s *Source, seen map[string]uint64) error {
-	since := tiers.Stamp{Epoch: 1}
-	for {
-		ended := ctx.Err() != nil
-		ch, err := s.Changes(context.WithoutCancel(ctx), "app", since)
-		if err != nil {
-			return err
-		}
-		for _, r := range ch.Records {
-			if r.Stamp.Revision <= seen[r.Name] {
-				return fmt.Errorf("%s went from revision %d to %d", r.Name, seen[r.Name], r.Stamp.Revision)
-			}
-			seen[r.Name] = r.Stamp.Revision
-		}
-		since = ch.Head
-		if ended && !ch.More {
-			return nil
-		}
 	}
 }
 
@@ -317,88 +221,4 @@ func TestLargeValuesAreWithheld(t *testing.T) {
 		must(t, err)
 		check("scan", r)
 	}
-}
-
-func TestMigrateIsIdempotentAndSafeAtOnce(t *testing.T) {
-	url := servers.Database(t)
-	var wg sync.WaitGroup
-	for range 6 {
-		wg.Go(func() {
-			if err := Migrate(t.Context(), url); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	s := open(t, url)
-	before, err := s.Identity(t.Context())
-	must(t, err)
-	set(t, s, "a", "1")
-	must(t, Migrate(t.Context(), url))
-	after, err := s.Identity(t.Context())
-	must(t, err)
-	if before != after || load(t, s, "a").Stamp.Revision != 1 {
-		t.Errorf("a second migration changed %+v to %+v", before, after)
-	}
-	exec(t, psql(t, url), `UPDATE fastopt.schema_version SET version = 1000`)
-	if err := Migrate(t.Context(), url); !errors.Is(err, tiers.ErrSetup) {
-		t.Errorf("a schema of the future: %v, want ErrSetup", err)
-	}
-}
-
-// A reader needs SELECT, a writer the options; neither can step the revision.
-func TestLeastPrivilege(t *testing.T) {
-	url := migrated(t)
-	c := psql(t, url)
-	reader, writer := newRole(t, c), newRole(t, c)
-	exec(t, c, `GRANT USAGE ON SCHEMA fastopt TO `+reader+`, `+writer)
-	exec(t, c, `GRANT SELECT ON ALL TABLES IN SCHEMA fastopt TO `+reader+`, `+writer)
-	exec(t, c, `GRANT INSERT, UPDATE, DELETE ON fastopt.options TO `+writer)
-	w := open(t, as(t, url, writer, "secret-1"))
-	set(t, w, "a", "1")
-	if _, err := w.Write(t.Context(), "app", []tiers.Write{{Name: "a", Delete: true}, {Name: "b", Data: []byte("2")}}); err != nil {
-		t.Fatal(err)
-	}
-	r := open(t, as(t, url, reader, "secret-1"))
-	if got := load(t, r, "b"); string(got.Data) != "2" {
-		t.Errorf("the reader reads %+v", got)
-	}
-	if _, err := r.Changes(t.Context(), "app", tiers.Stamp{Epoch: 1}); err != nil {
-		t.Error(err)
-	}
-	for _, err := range r.Scan(t.Context(), "app") {
-		must(t, err)
-	}
-	// Nor can it borrow the rights of the functions behind the triggers.
-	forger := psql(t, as(t, url, reader, "secret-1"))
-	exec(t, forger, `CREATE TEMP TABLE forged (namespace text, name text)`)
-	for _, f := range []string{"tomb", "born", "stamp", "notify", "lock_writers"} {
-		_, err := forger.Exec(t.Context(), `CREATE TRIGGER f AFTER DELETE ON forged FOR EACH ROW EXECUTE FUNCTION fastopt.`+f+`()`)
-		if err == nil || !strings.Contains(err.Error(), "42501") {
-			t.Errorf("a reader made a trigger of %s: %v", f, err)
-		}
-	}
-	_, err := r.Write(t.Context(), "app", []tiers.Write{{Name: "b", Data: []byte("3")}})
-	if tiers.OutcomeOf(err) != tiers.NotApplied || !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), "grant") {
-		t.Errorf("the reader writes: %v", err)
-	}
-	cr := psql(t, as(t, url, reader, "secret-1"))
-	if _, err := cr.Exec(t.Context(), `SELECT fastopt.step('app')`); !strings.Contains(fmt.Sprint(err), "42501") {
-		t.Errorf("the reader steps the revision: %v", err)
-	}
-}
-
-// newRole creates a role that may log in with the password secret-1.
-func newRole(t *testing.T, c *pgx.Conn) string {
-	t.Helper()
-	name := fmt.Sprintf("role_%016x", rand.Uint64())
-	exec(t, c, `CREATE ROLE `+name+` LOGIN PASSWORD 'secret-1'`)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if _, err := c.Exec(ctx, `DROP OWNED BY `+name+`; DROP ROLE `+name, pgx.QueryExecModeSimpleProtocol); err != nil {
-			t.Error(err)
-		}
-	})
-	return name
 }

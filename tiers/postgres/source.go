@@ -1,20 +1,53 @@
 // Package postgres is a tiers.Source over PostgreSQL 14 or newer, by pgx.
 //
 // The database gives the stamps, by triggers behind one writer lock, so that
-// plain SQL obeys them as the library does (schema.sql). Every statement of
+// plain SQL obeys them as the library does (schema_v1.sql). Every statement of
 // this package returns, beside its answer, whose history it is; if that is not
 // the newest known, as the primary of it, the answer is none, and a database that
 // is later gets a new epoch from who has the right to give one (history.go).
 //
 //	load.go     read names in one statement
 //	write.go    one batch, one transaction, and what became of it
+//	blocked.go  whose session a refused write has waited for
 //	changes.go  what changed since, and everything
+//	compact.go  forget what was deleted long ago
 //	watch.go    LISTEN, with catch-up and heartbeat
-//	elect.go    who leads, by an advisory lock
+//	elect.go    who leads, by advisory locks
 //	pool.go     few connections, one dial at a time to a server that fails
 //	conn.go     connections that never outstay a context
+//	pooler.go   what is different behind PgBouncer
 //	history.go  whose history an answer belongs to
+//	migrate.go  versions of the schema
+//	check.go    what is wrong with the schema, and what mends it
 //	errors.go   SQLSTATE to the errors of package tiers
+//
+// # Setting up
+//
+// [Migrate] creates the schema fastopt, or brings it up to date; its role owns
+// the schema. Schema and library may be one version apart, so they are updated
+// in any order, one version at a time. When a [Source] is first used, it checks
+// the schema; what is missing, altered or not granted is an error wrapping
+// tiers.ErrSetup that says which, and what mends it.
+//
+// # Roles
+//
+// [Roles] is SQL, also in roles.sql, that creates four groups with the least
+// rights: fastopt_reader, fastopt_writer (sets, and may not delete),
+// fastopt_deleter (beside it) and fastopt_relay. A service gets those whose
+// work it does. Without fastopt_writer a Write fails with tiers.ErrReadOnly,
+// without fastopt_deleter a delete does; without fastopt_relay Elect does, so
+// such a process never stands. At least one process of each namespace needs
+// fastopt_relay, beside fastopt_writer if it writes: nobody else gives the
+// database an epoch of its own after a failover or a restore, and until then
+// it gives no answers.
+//
+// # Poolers
+//
+// Through PgBouncer in transaction mode, which need not be told anything, all
+// works but Watch and Elect. These need Config.DirectURL, an address of the
+// server itself, and without it fail with tiers.ErrSetup. The default of the
+// role for default_transaction_isolation has to be read committed there, as it
+// is unless someone changed it.
 package postgres
 
 import (
@@ -35,6 +68,11 @@ type Config struct {
 	// connect_timeout (in whole seconds, default 1). With several hosts add
 	// target_session_attrs=read-write.
 	URL string
+
+	// DirectURL names the same database without a pooler in between, for Watch
+	// and Elect, which need a session of the server for themselves. Empty: URL
+	// does.
+	DirectURL string
 }
 
 const (
@@ -43,33 +81,42 @@ const (
 	connectTimeout = time.Second
 	statementLimit = "1000"     // ms; ends what nobody waits for any more
 	lockLimit      = "500"      // ms; a write behind a forgotten psql is refused
-	lockClass      = 1718579316 // of the advisory locks; schema.sql has it, too
+	lockClass      = 1718579316 // of the advisory locks; the schema has it, too
 )
 
 // A Source is a tiers.Source over one database. It holds up to 4 connections,
 // none while idle for 30 s, and one more for each running Watch and Elect. Its methods
 // return at the end of their context, also if the server is frozen.
 type Source struct {
-	conf *pgx.ConnConfig // immutable
-	pool *pool
-	done context.Context // ends with Close
-	stop context.CancelFunc
-	seen lastHistory
+	conf   *address // immutable
+	direct *address // immutable; conf, if that is direct enough
+	pool   *pool
+	done   context.Context // ends with Close
+	stop   context.CancelFunc
+	seen   lastHistory
+	schema schema
+	look   time.Duration // immutable; at least between a candidate's looks for a seat
 }
 
 var _ tiers.Source = (*Source)(nil)
 
 // Open checks config and returns at once; connections are made when they are
-// needed. A malformed URL is an error wrapping tiers.ErrSetup that does not
+// needed, and the schema is checked then. A malformed URL is an error wrapping tiers.ErrSetup that does not
 // repeat it.
 func Open(config Config) (*Source, error) {
-	conf, err := parse(config.URL)
+	conf, err := parse("Config.URL", config.URL)
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{conf: conf}
+	direct := conf
+	if config.DirectURL != "" {
+		if direct, err = parse("Config.DirectURL", config.DirectURL); err != nil {
+			return nil, err
+		}
+	}
+	s := &Source{conf: conf, direct: direct, look: seatLook}
 	s.done, s.stop = context.WithCancel(context.Background())
-	s.pool = newPool(s.done, maxConns, func(ctx context.Context) (*pgx.Conn, error) { return connect(ctx, conf) })
+	s.pool = newPool(s.done, maxConns, conf.connect)
 	return s, nil
 }
 
@@ -104,7 +151,7 @@ func (s *Source) read(ctx context.Context, op string, ask func(context.Context, 
 	if err != nil && s.done.Err() != nil {
 		err = errClosed
 	}
-	return fault(op, err)
+	return fault(op, s.explain(ctx, err))
 }
 
 // once runs ask on a pooled connection. dead: the connection broke under it
@@ -115,11 +162,16 @@ func (s *Source) once(ctx context.Context, ask func(context.Context, *pgx.Conn) 
 		return false, err
 	}
 	defer s.pool.put(c)
-	err = ask(ctx, c)
-	dead = err != nil && c.IsClosed()
-	if notPrimary(err) || errors.Is(err, errLineage) {
-		hangUp(c) // a demoted primary keeps its connections; the next dial finds the new one
+	if err = s.check(ctx, c); err == nil {
+		err = ask(ctx, c)
 	}
+	if notPrimary(err) || errors.Is(err, errLineage) {
+		defer hangUp(c) // a demoted primary keeps its connections; the next dial finds the new one
+	}
+	if codeOf(err) == stateStatement {
+		hangUp(c)
+	}
+	dead = err != nil && c.IsClosed()
 	return dead, err
 }
 

@@ -38,8 +38,8 @@ type watch struct {
 	trusted   bool        // Alive was told after the last Lost
 }
 
-// Watch listens on a connection of its own, which must not go through a
-// transaction pooler, and tries to reconnect at least once a second as long as ctx lasts. It
+// Watch listens on a connection of its own, to Config.DirectURL if that is set,
+// and tries to reconnect at least once a second as long as ctx lasts. It
 // returns ctx's error, an error wrapping tiers.ErrSetup, or, after Close, one
 // wrapping tiers.ErrUnavailable.
 func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Event)) error {
@@ -76,7 +76,7 @@ func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Ev
 
 // session connects and announces changes until that fails.
 func (w *watch) session(ctx context.Context) error {
-	c, err := connect(ctx, w.s.conf)
+	c, err := w.s.session(ctx)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,15 @@ SELECT $1::text, w.name, w.value::json, nullif(w.actor, ''), nullif(w.reason, ''
 	deleteSQL = `DELETE FROM fastopt.options WHERE namespace = $1::text AND name = ANY($2::text[])`
 	headSQL   = `SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0)
   FROM fastopt.here h LEFT JOIN fastopt.namespaces n ON n.namespace = $1::text`
+	// Whether it is a condition of version 2 alone that holds.
+	absentIfSQL = `SELECT EXISTS (
+	SELECT FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS want(name, epoch, revision)
+	  CROSS JOIN fastopt.here h
+	  LEFT JOIN fastopt.options o ON o.namespace = $1::text AND o.name = want.name
+	  LEFT JOIN fastopt.tombstones t ON t.namespace = $1::text AND t.name = want.name
+	  LEFT JOIN fastopt.namespaces n ON n.namespace = $1::text
+	 WHERE o.name IS NULL AND want.epoch = h.epoch
+	   AND want.revision BETWEEN greatest(t.revision, n.compacted, 0) AND coalesce(n.revision, 0))`
 )
 
 // oursSQL refuses, and with it the batch, unless the history is the known one or
@@ -47,7 +56,8 @@ const oursSQL = `SELECT fastopt.begin_write($1::text, 4294967296, '{}', '{}', '{
     OR e.epoch = $3::bigint AND (e.system_identifier, e.timeline, e.database) IS DISTINCT FROM ($4::bigint, $5::bigint, $6::bigint)`
 
 // Write applies writes in one transaction, or none, and returns the head
-// revision after them. It waits for other writers, at most for lock_timeout.
+// revision after them. It waits for other writers, at most for lock_timeout; the
+// error then says whose session is in the way.
 func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Write) (tiers.Stamp, error) {
 	b, err := plan(namespace, writes)
 	if err != nil {
@@ -60,7 +70,7 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 		return stamp, err // also success
 	}
 	switch {
-	case errors.Is(err, errUnsent):
+	case errors.Is(err, errUnsent), errors.Is(err, errLost):
 		s.pool.reset()
 		return s.apply(ctx, b)
 	case errors.Is(err, errHistory):
@@ -72,8 +82,13 @@ func (s *Source) Write(ctx context.Context, namespace string, writes []tiers.Wri
 	return stamp, err
 }
 
-// errUnsent: the connection was found dead before a byte was sent.
-var errUnsent = fmt.Errorf("%w: the connection was dead", tiers.ErrUnavailable)
+var (
+	// errUnsent: the connection was found dead before a byte was sent.
+	errUnsent = fmt.Errorf("%w: the connection was dead", tiers.ErrUnavailable)
+
+	// errLost: the session has lost the statement, so it did nothing (R49).
+	errLost = fmt.Errorf("%w: the session lost a statement (SQLSTATE %s)", tiers.ErrUnavailable, stateStatement)
+)
 
 // apply makes one attempt. Its errors are *tiers.WriteError.
 func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
@@ -100,15 +115,19 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 		return tiers.Stamp{}, notApplied(fault("write", errUnsent))
 	}
 	if refused(err, answered, b.statements()) {
-		return tiers.Stamp{}, notApplied(wrap("write", classOf(err), refusal(err)))
+		return tiers.Stamp{}, notApplied(s.refusal(ctx, b, err, answered))
 	}
 	return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.Unknown, Err: wrap("write", tiers.ErrUnavailable, err)}
 }
 
-// send sends the batch and reads its answers. answered counts the statements
-// that the server completed; the commit comes after the last of them.
+// send sends the batch and reads its answers. answered counts the statements of
+// the batch that the server completed; the commit comes after the last of them.
 func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stamp, answered int, err error) {
 	queue := &pgx.Batch{}
+	if s.conf.pooled.Load() {
+		queue.Queue(limitsSQL, s.conf.limits()...)
+		answered = -1
+	}
 	k := s.seen.get()
 	queue.Queue(beginSQL, b.namespace, k.least(), b.ifNames, b.ifEpochs, b.ifRevisions)
 	if len(b.names) > 0 {
@@ -156,18 +175,48 @@ func refused(err error, answered, statements int) bool {
 	return pe.SeverityUnlocalized == "ERROR" || answered < statements
 }
 
-// refusal gives the errors of begin_write their sentinels.
-func refusal(err error) error {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		switch pe.Code {
-		case stateHistory:
-			return errHistory
-		case stateConflict:
-			return tiers.ErrConflict
+// refusal says why the server refused b, after answered of its statements.
+func (s *Source) refusal(ctx context.Context, b *batch, err error, answered int) error {
+	class := classOf(err)
+	switch codeOf(err) {
+	case stateHistory:
+		err = errHistory
+	case stateConflict:
+		err = s.conflict(ctx, b)
+	case stateStatement:
+		err = errLost
+	case stateReadOnly:
+		err = fmt.Errorf("%w: %s", tiers.ErrReadOnly, text(err))
+	case stateGrant:
+		if explained := s.explain(ctx, err); explained != err {
+			err = explained
+			break
 		}
+		err = fmt.Errorf("%w: GRANT %s ON fastopt.options to it, as postgres.Roles does (SQLSTATE %s)", tiers.ErrReadOnly, b.rights(answered), stateGrant)
+	case "55P03", "57014":
+		if who := s.blocker(ctx); who != "" {
+			err = fmt.Errorf("%w: %s: %s", class, text(err), who)
+		}
+	default:
+		err = s.explain(ctx, err)
 	}
-	return err
+	return wrap("write", class, err)
+}
+
+// conflict is the error of a batch of which a stamp is not current. A schema of
+// version 1 takes no stamp for a name without a value, however current it is.
+func (s *Source) conflict(ctx context.Context, b *batch) error {
+	if s.schema.version.Load() >= 2 {
+		return tiers.ErrConflict
+	}
+	var newer bool
+	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) error {
+		return s.queryRow(ctx, c, absentIfSQL, []any{b.namespace, b.ifNames, b.ifEpochs, b.ifRevisions}, &newer)
+	})
+	if err == nil && newer {
+		return fmt.Errorf("%w: the schema fastopt has version 1, which knows no condition with the stamp of an absent name: run postgres.Migrate", tiers.ErrSetup)
+	}
+	return tiers.ErrConflict
 }
 
 func notApplied(err error) error {
@@ -201,6 +250,19 @@ func (b *batch) statements() int {
 		n++
 	}
 	return n + 2*len(b.deletes)
+}
+
+// rights names what the batch needs of fastopt.options, after the statements
+// that had what they need.
+func (b *batch) rights(answered int) string {
+	var rights []string
+	if len(b.names) > 0 && answered < 2 {
+		rights = append(rights, "INSERT, UPDATE")
+	}
+	if len(b.deletes) > 0 && (answered != 1 || len(b.names) == 0) {
+		rights = append(rights, "DELETE")
+	}
+	return strings.Join(rights, ", ")
 }
 
 // plan checks writes and arranges them. It does no I/O.

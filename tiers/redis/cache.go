@@ -14,15 +14,14 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
-// A Cache is a [tiers.Cache] in one Redis server. Its methods are safe for
+// A Cache is a [tiers.Cache] in Redis. Its methods are safe for
 // concurrent use. A call returns when its context ends, and within two seconds
 // without one. It retries nothing: an error that is [tiers.ErrUnavailable] may
 // pass, one that is [tiers.ErrSetup] asks for somebody to act.
 type Cache struct {
-	conf  Config               // immutable, defaults in place
-	opt   rueidis.ClientOption // immutable
+	set   *setup // immutable
 	hub   *hub
-	slots chan struct{} // one token per call on the connection
+	calls chan struct{} // one token per call on the connections
 
 	stop    context.CancelFunc
 	stopped <-chan struct{} // closed by stop
@@ -37,18 +36,22 @@ var _ tiers.Cache = (*Cache)(nil)
 // An error is [tiers.ErrSetup] and names the field; what the server refuses
 // (password, rights) is the error of calls. Close releases everything.
 func Open(conf Config) (*Cache, error) {
-	conf, opt, err := conf.options()
+	set, err := conf.check()
 	if err != nil {
 		return nil, err
 	}
+	return start(set), nil
+}
+
+func start(set *setup) *Cache {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Cache{
-		conf: conf, opt: opt, hub: newHub(conf.KeyPrefix),
-		slots: make(chan struct{}, maxCalls),
+		set: set, hub: newHub(set.KeyPrefix),
+		calls: make(chan struct{}, maxCalls),
 		stop:  stop, stopped: ctx.Done(), done: make(chan struct{}),
 	}
 	go c.own(ctx)
-	return c, nil
+	return c
 }
 
 // Close ends the connection and all calls and watches, and waits for what runs
@@ -60,10 +63,10 @@ func (c *Cache) Close() {
 		<-c.done
 		// No call can begin any more, and those that run have lost their connection.
 		for range maxCalls {
-			c.slots <- struct{}{}
+			c.calls <- struct{}{}
 		}
 		for range maxCalls {
-			<-c.slots
+			<-c.calls
 		}
 	})
 }
@@ -80,10 +83,10 @@ func (c *Cache) own(ctx context.Context) {
 	delay := firstDelay
 	for ctx.Err() == nil {
 		began := time.Now()
-		s, err := dial(ctx, c.opt, c.hub)
+		s, err := dial(ctx, c.set, c.hub)
 		if err == nil {
 			c.hub.up(s)
-			err = s.beat(ctx, c.conf.Heartbeat, c.hub)
+			err = s.wait()
 		}
 		if ctx.Err() == nil {
 			c.hub.down(explain(err))
@@ -120,7 +123,7 @@ func (c *Cache) ask(ctx context.Context, fn func(*session)) error {
 		return err
 	}
 	select {
-	case c.slots <- struct{}{}:
+	case c.calls <- struct{}{}:
 	case <-c.stopped:
 		return errClosed
 	case <-ctx.Done():
@@ -128,7 +131,7 @@ func (c *Cache) ask(ctx context.Context, fn func(*session)) error {
 	}
 	done := make(chan struct{})
 	go func() {
-		defer func() { <-c.slots }()
+		defer func() { <-c.calls }()
 		fn(s)
 		close(done)
 	}()
@@ -153,27 +156,26 @@ func (c *Cache) Lease(ctx context.Context, namespace string, names []string, d t
 		if err := checkPlace(namespace, name); err != nil {
 			return fail(fmt.Errorf("%q: %w", name, err))
 		}
-		keys[i] = leaseKey(entryKey(c.conf.KeyPrefix, sp, name))
+		keys[i] = leaseKey(entryKey(c.set.KeyPrefix, sp, name))
 	}
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	var answers []rueidis.RedisResult
+	var answers []reply
+	var live *session
 	err := c.ask(ctx, func(s *session) {
-		sets := make([]rueidis.Completed, len(keys))
-		for i, key := range keys {
-			sets[i] = s.client.B().Set().Key(key).Value("1").Nx().PxMilliseconds(millis(d)).Build()
-		}
-		answers = s.client.DoMulti(context.Background(), sets...)
+		live = s
+		answers = s.do(keys, func(b rueidis.Builder, i int) rueidis.Completed {
+			return b.Set().Key(keys[i]).Value("1").Nx().PxMilliseconds(millis(d)).Build()
+		})
 	})
 	if err != nil {
 		return fail(err)
 	}
 	held := make([]bool, len(keys))
 	for i, a := range answers {
-		err := a.Error()
-		if held[i] = err == nil; !held[i] && !rueidis.IsRedisNil(err) {
-			return fail(fmt.Errorf("%q: %w", names[i], explain(err)))
+		if held[i] = a.err == nil; !held[i] && !rueidis.IsRedisNil(a.err) {
+			return fail(fmt.Errorf("%q: %w", names[i], live.explain(a.err)))
 		}
 	}
 	return held, nil

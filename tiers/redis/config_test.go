@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,29 @@ func TestOpenRefusesABadConfigAndKeepsThePasswordToItself(t *testing.T) {
 		"negative":         {Config{URL: "redis://localhost/-1"}, "database"},
 		"two parts":        {Config{URL: "redis://localhost/1/2"}, "database"},
 		"skips checks":     {Config{URL: "rediss://localhost?skip_verify=true"}, "parameters"},
-		"fragment":         {Config{URL: "redis://localhost#" + canary}, "parameters"},
+		"unknown":          {Config{URL: "redis://localhost?" + canary + "=" + canary}, "parameters"},
+		"broken query":     {Config{URL: "redis://localhost?%zz" + canary}, "parameters"},
+		"cluster=false":    {Config{URL: "redis://localhost?cluster=false"}, "parameters"},
+		"cluster twice":    {Config{URL: "redis://localhost?cluster=true&cluster=true"}, "parameters"},
+		"empty master":     {Config{URL: "redis://localhost?master_set="}, "parameters"},
+		"both":             {Config{URL: "redis://localhost?cluster=true&master_set=m"}, "both"},
+		"empty addr":       {Config{URL: "redis://localhost?addr="}, "no host"},
+		"addr with path":   {Config{URL: "redis://localhost?addr=" + canary + "/0"}, "no host"},
+		"port of addr":     {Config{URL: "redis://localhost?addr=h:" + canary}, "port"},
+		"cluster database": {Config{URL: "redis://localhost/3?cluster=true"}, "database"},
+		"fragment":         {Config{URL: "redis://localhost#" + canary}, "'#'"},
+		"socket with host": {Config{URL: "unix://" + canary + "/socket"}, "unix:///path"},
+		"socket without":   {Config{URL: "unix://"}, "unix:///path"},
+		"socket query":     {Config{URL: "unix:///s?db=1"}, "parameters"},
+		"off-host":         {Config{URL: "redis://:" + canary + "@cache.example"}, "Plaintext"},
+		"off-host node":    {Config{URL: "redis://127.0.0.1?addr=10.0.0.1:6379"}, "Plaintext"},
+		"off-host address": {Config{URL: "redis://[fe80::1]"}, "rediss://"},
+		"like localhost":   {Config{URL: "redis://localhost.example"}, "Plaintext"},
+		"sentinel secret":  {Config{URL: good, SentinelPassword: canary}, "master_set"},
+		"sentinel user":    {Config{URL: good + "?master_set=m", SentinelUser: canary}, "SentinelPassword"},
+		"fast poll":        {Config{URL: good, Poll: time.Millisecond}, "Poll"},
+		"slow poll":        {Config{URL: good, Poll: 2 * time.Second}, "Poll"},
+		"negative poll":    {Config{URL: good, Poll: -1}, "Poll"},
 		"user alone":       {Config{URL: "redis://" + canary + "@localhost"}, "without a password"},
 		"prefix":           {Config{URL: good, KeyPrefix: "a:b"}, "KeyPrefix"},
 		"prefix of leases": {Config{URL: good, KeyPrefix: "lease"}, "KeyPrefix"},
@@ -60,28 +83,70 @@ func TestOpenRefusesABadConfigAndKeepsThePasswordToItself(t *testing.T) {
 }
 
 func TestOptionsOfAURL(t *testing.T) {
-	_, opt, err := Config{URL: "rediss://al%40ice:p%2Fw@cache.example:6400/3"}.options()
+	set, err := Config{URL: "rediss://al%40ice:p%2Fw@cache.example:6400/3"}.check()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if opt.InitAddress[0] != "cache.example:6400" || opt.Username != "al@ice" || opt.Password != "p/w" || opt.SelectDB != 3 {
-		t.Errorf("address %v, user %q, database %d, or the password", opt.InitAddress, opt.Username, opt.SelectDB)
+	if set.addrs[0] != "cache.example:6400" || set.opt.Username != "al@ice" || set.opt.Password != "p/w" || set.opt.SelectDB != 3 {
+		t.Errorf("address %v, user %q, database %d, or the password", set.addrs, set.opt.Username, set.opt.SelectDB)
 	}
-	if opt.TLSConfig == nil || opt.TLSConfig.InsecureSkipVerify || opt.TLSConfig.ServerName != "cache.example" {
+	// Without a name of its own, the one of the address is verified.
+	if set.opt.TLSConfig == nil || set.opt.TLSConfig.InsecureSkipVerify || set.opt.TLSConfig.ServerName != "" {
 		t.Errorf("rediss:// does not check the server")
 	}
-	conf, opt, err := Config{URL: "redis://[::1]/"}.options()
-	if err != nil || opt.InitAddress[0] != "[::1]:6379" || opt.TLSConfig != nil {
-		t.Errorf("got %v, %v", opt.InitAddress, err)
+	set, err = Config{URL: "redis://[::1]/"}.check()
+	if err != nil || set.addrs[0] != "[::1]:6379" || set.opt.TLSConfig != nil {
+		t.Fatalf("got %v", err)
 	}
-	if conf.KeyPrefix != "fastopt" || conf.Heartbeat != 250*time.Millisecond {
-		t.Errorf("defaults are %q and %v", conf.KeyPrefix, conf.Heartbeat)
+	if set.KeyPrefix != "fastopt" || set.Heartbeat != 250*time.Millisecond || set.cluster || set.master != "" {
+		t.Errorf("defaults are %q and %v, or not one server", set.KeyPrefix, set.Heartbeat)
+	}
+}
+
+func TestPlacesOfAURL(t *testing.T) {
+	for url, want := range map[string]place{
+		"redis://localhost":                                    {"tcp", []string{"localhost:6379"}, false, ""},
+		"redis://127.0.0.1:7000?cluster=true":                  {"tcp", []string{"127.0.0.1:7000"}, true, ""},
+		"rediss://a:7000/0?addr=b&addr=[::2]:7002":             {"tcp", []string{"a:7000", "b:6379", "[::2]:7002"}, true, ""},
+		"rediss://a/2?master_set=orders&addr=b:1":              {"tcp", []string{"a:26379", "b:1"}, false, "orders"},
+		"unix://:secret@/run/redis.sock":                       {"unix", []string{"/run/redis.sock"}, false, ""},
+		"rediss://user:secret@cache.example:6379?cluster=true": {"tcp", []string{"cache.example:6379"}, true, ""},
+	} {
+		set, err := Config{URL: url}.check()
+		if err != nil || !reflect.DeepEqual(set.place, want) {
+			t.Errorf("%s: got %+v, %v", url, set, err)
+		}
+	}
+}
+
+func TestPlaintextOffHostIsASaidWish(t *testing.T) {
+	for _, url := range []string{"redis://cache.example", "redis://10.1.2.3?cluster=true", "redis://localhost?addr=b"} {
+		if _, err := (Config{URL: url}).check(); !errors.Is(err, errPlaintext) {
+			t.Errorf("%s: got %v", url, err)
+		}
+		if _, err := (Config{URL: url, Plaintext: true}).check(); err != nil {
+			t.Errorf("%s: got %v", url, err)
+		}
+	}
+	for _, url := range []string{"redis://LOCALHOST", "redis://127.8.9.1", "redis://[::1]"} {
+		if _, err := (Config{URL: url}).check(); err != nil {
+			t.Errorf("%s: got %v", url, err)
+		}
+	}
+	// What a cluster or a Sentinel names is not in the URL.
+	set, err := Config{URL: "redis://127.0.0.1?cluster=true"}.check()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = connect(t.Context(), set, "cache.example:6379", set.opt)
+	if !errors.Is(explain(err), tiers.ErrSetup) || !strings.Contains(explain(err).Error(), "Plaintext") {
+		t.Errorf("a node of another machine gave %v", err)
 	}
 }
 
 // A silent server is noticed within a second, whatever the settings.
 func TestSlowestHeartbeatIsWithinTheSecond(t *testing.T) {
-	if 500*time.Millisecond+silence > time.Second || oldest > time.Second {
+	if 500*time.Millisecond+silence > time.Second {
 		t.Errorf("a heartbeat every 500ms and %v of silence are more than a second", silence)
 	}
 	if maxCalls >= 1<<ringScale {

@@ -1,14 +1,24 @@
-// Package redis keeps records in one Redis server that a fleet shares: a
-// [tiers.Cache] whose every entry carries its stamp, and that hears of changes
-// by client-side caching.
+// Package redis keeps records in a Redis that a fleet shares: a [tiers.Cache]
+// whose every entry carries its stamp, and that hears of changes because the
+// server tracks what was read.
 //
 // # What it needs
 //
-// One Redis server from 6.2 on (or Valkey) with RESP3, CLIENT TRACKING and Lua
-// scripts; not a node of a cluster. A replica serves reads and refuses fills.
-// The least rights, for the default prefix:
+// Redis from 6.2 on (or Valkey) with RESP3, CLIENT TRACKING and Lua scripts: one
+// server, a Cluster, or a master behind Sentinels; [Config].URL tells which. A
+// replica serves reads and refuses fills. The least rights, for the default prefix:
 //
 //	ACL SETUSER fastopt on >PASSWORD resetkeys ~fastopt:* ~lease:fastopt:* resetchannels -@all +hello +auth +select +ping +client|tracking +client|caching +get +getrange +set +eval +evalsha
+//
+// and further, on all nodes of a Cluster,
+//
+//	ACL SETUSER fastopt +cluster|slots +asking +getex
+//
+// or, on the master and the replicas behind Sentinels,
+//
+//	ACL SETUSER fastopt +role
+//
+// Text between two machines is encrypted, or [Config].Plaintext says that it need not be.
 //
 // # What stands in it
 //
@@ -57,13 +67,35 @@
 //
 // # What happens when
 //
-// A [Cache] holds one connection, on which it reads and hears of changes, and
-// asks it four times a second whether it still lives. A silent server is
-// noticed within a second; then watchers hear Lost, the local copies of
-// entries are gone, calls fail at once, and a new connection is tried until
-// there is one.
+// A [Cache] holds one connection to each server that keys are read from, on which it
+// reads and hears of changes, and asks each four times a second whether it still
+// lives. A silent server is noticed within a second, a closed connection at once;
+// then watchers hear Lost, calls fail at once, and all connections are made
+// anew, until they stand. Commands while nothing happens: the heartbeats.
 //
 // FLUSHALL, and a restart without data, lose every entry and nothing else:
 // watchers hear Lost and Alive, reads miss, and the library fills again from
 // its source. Eviction and expiry of single keys are announced as changes.
+//
+// In a Cluster a command follows its key. Slots that move are no loss: what moved is
+// announced, name by name. The map of slots is asked for every two seconds, and when
+// a command was sent elsewhere. A master that dies, or that has given up all its
+// keys, is a loss; the connections stand again when every key has an owner that answers
+// (with a node timeout of 1 s about 2.5 s later). Until then all keys are
+// unavailable, those of the other masters, too, as they are by default in the cluster itself.
+//
+// Sentinels are asked all at once for the master, and who knows of the latest
+// switch is believed. One of them and the master itself are asked each second whether
+// it still is one; if not, that is a loss. What the replica that took over did not
+// have is missing, and filled from the source.
+//
+// # Without tracking
+//
+// With [Config].Poll nothing is pushed, and neither RESP3 nor CLIENT is needed: kind and stamp of every name that was
+// loaded in the last ten minutes are read again at that interval, by one GETRANGE
+// each. Then a change is heard within Poll and the time this takes, instead of a
+// millisecond; Alive comes once per Poll; a key that was lost and filled again with
+// the same record between two polls is not noticed, nor need it be. A silent
+// server is noticed as fast as otherwise. Commands grow with the number of names: 1,000 names at
+// a Poll of a second are 1,000 commands a second from each process.
 package redis

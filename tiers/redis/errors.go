@@ -16,10 +16,7 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
-var (
-	errClosed = fmt.Errorf("%w: the cache is closed", tiers.ErrUnavailable)
-	errDialed = errors.New("the connection has ended")
-)
+var errClosed = fmt.Errorf("%w: the cache is closed", tiers.ErrUnavailable)
 
 // setups are answers that waiting does not change, by their beginning. The
 // client cuts the "ERR " off that begins most others.
@@ -28,34 +25,38 @@ var setups = []struct{ answer, remedy string }{
 	{"NOAUTH", "put user and password into the URL"},
 	{"NOPERM", grant},
 	{"The user executing the script can't", grant},
-	{"NOPROTO", tracking},
-	{"unknown command", tracking},
-	{"unknown subcommand", tracking},
-	{"Unknown subcommand", tracking},
+	{"NOPROTO", needs},
+	{"unknown command", needs},
+	{"unknown subcommand", needs},
+	{"Unknown subcommand", needs},
 	{"AUTH", "check user and password in the URL"},
 	{"invalid password", "check user and password in the URL"},
 	{"DB index", "check the number of the database in the URL"},
 	{"invalid DB index", "check the number of the database in the URL"},
 	{"SELECT is not allowed", "leave the number of the database out of the URL"},
-	{"MOVED", "use a single server, not a node of a cluster"},
-	{"CLUSTERDOWN", "use a single server, not a node of a cluster"},
+	{"MOVED", "the server is a node of a cluster: add ?cluster=true to URL"},
+	{"This instance has cluster support disabled", "leave cluster and addr out of URL, or write master_set for Sentinels"},
+	{"No such master", "check master_set in URL"},
 }
 
 const (
-	grant    = "grant the rights that the documentation of package redis lists"
-	tracking = "use Redis 6.2 or later with CLIENT TRACKING and EVAL allowed"
+	grant = "grant the rights that the documentation of package redis lists"
+	needs = "use Redis 6.2 or later with EVAL and CLIENT TRACKING allowed; without the latter set Poll"
 )
 
 // explain puts an error of the client into the words of package tiers. It
 // never wraps what the client says, since a silent server gives "context
 // deadline exceeded" there while the caller's context lives.
 func explain(err error) error {
+	if errors.Is(err, errPlaintext) {
+		return fmt.Errorf("%w: %w", tiers.ErrSetup, err)
+	}
 	if re, ok := rueidis.IsRedisErr(err); ok {
 		return answered(re.Error())
 	}
 	if errors.Is(err, rueidis.ErrNoCache) {
 		text, _, _ := strings.Cut(err.Error(), "\n")
-		return fmt.Errorf("%w: no client tracking: %s (%s)", tiers.ErrSetup, safe(text), tracking)
+		return fmt.Errorf("%w: no client tracking: %s (%s)", tiers.ErrSetup, safe(text), needs)
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fmt.Errorf("%w: the server does not speak TLS (write redis:// or enable TLS)", tiers.ErrSetup)

@@ -68,27 +68,28 @@ func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) 
 	calls := make([]call, 0, len(fills))
 	places := make([]int, 0, len(fills)) // of calls in results
 	for i, f := range fills {
-		args, err := fillArgs(c.conf.seal, namespace, f)
+		args, err := fillArgs(c.set.seal, namespace, f)
 		if err != nil {
 			results[i].Err = fmt.Errorf("redis: fill %q: %w", f.Name, err)
 			continue
 		}
-		calls = append(calls, call{entryKey(c.conf.KeyPrefix, sp, f.Name), args})
+		calls = append(calls, call{entryKey(c.set.KeyPrefix, sp, f.Name), args})
 		places = append(places, i)
 	}
 	if len(calls) == 0 {
 		return results
 	}
-	var answers []rueidis.RedisResult
-	err := c.ask(ctx, func(s *session) { answers = setNewer.runAll(s.client, calls) })
+	var answers []reply
+	var live *session
+	err := c.ask(ctx, func(s *session) { live, answers = s, setNewer.runAll(s, calls) })
 	for n, i := range places {
 		failed := err
 		if failed == nil {
-			said, err := answers[n].AsInt64()
+			said, err := answers[n].integer()
 			results[i].Stored = err == nil && said == stored
 			results[i].Ahead = err == nil && said == ahead
 			if err != nil {
-				failed = explain(err)
+				failed = live.explain(err)
 			}
 		}
 		if failed != nil {
@@ -134,26 +135,27 @@ func newScript(text string) script {
 	return script{text, hex.EncodeToString(sum[:])}
 }
 
-// runAll runs the script for all calls at once, by its sum; where the server
+// runAll runs the script for all calls at once, by its sum; where a server
 // has forgotten it, again by its text.
-func (sc script) runAll(client rueidis.Client, calls []call) []rueidis.RedisResult {
-	ctx := context.Background()
-	cmds := make([]rueidis.Completed, len(calls))
+func (sc script) runAll(s *session, calls []call) []reply {
+	keys := make([]string, len(calls))
 	for i, r := range calls {
-		cmds[i] = client.B().Evalsha().Sha1(sc.sum).Numkeys(1).Key(r.key).Arg(r.args...).Build()
+		keys[i] = r.key
 	}
-	answers := client.DoMulti(ctx, cmds...)
-	var again []rueidis.Completed
+	answers := s.do(keys, func(b rueidis.Builder, i int) rueidis.Completed {
+		return b.Evalsha().Sha1(sc.sum).Numkeys(1).Key(keys[i]).Arg(calls[i].args...).Build()
+	})
+	var again []string
 	var places []int // of again in answers
 	for i, a := range answers {
-		if re, ok := rueidis.IsRedisErr(a.Error()); ok && re.IsNoScript() {
-			r := calls[i]
-			again = append(again, client.B().Eval().Script(sc.text).Numkeys(1).Key(r.key).Arg(r.args...).Build())
-			places = append(places, i)
+		if re, ok := rueidis.IsRedisErr(a.err); ok && re.IsNoScript() {
+			again, places = append(again, keys[i]), append(places, i)
 		}
 	}
 	if len(again) > 0 {
-		for n, a := range client.DoMulti(ctx, again...) {
+		for n, a := range s.do(again, func(b rueidis.Builder, i int) rueidis.Completed {
+			return b.Eval().Script(sc.text).Numkeys(1).Key(again[i]).Arg(calls[places[i]].args...).Build()
+		}) {
 			answers[places[n]] = a
 		}
 	}

@@ -21,9 +21,10 @@ type hub struct {
 	settled chan struct{} // closed once the first attempt to connect has ended
 
 	mu       sync.Mutex
-	live     *session // guarded by mu; nil while there is none
-	deaf     bool     // guarded by mu; everything was lost and no heartbeat answered since
-	reason   error    // guarded by mu; why live is nil
+	live     *session  // guarded by mu; nil while there is none
+	told     time.Time // guarded by mu; up to when watchers know of all changes
+	deaf     time.Time // guarded by mu; when everything was lost, while no heartbeat was answered since; else zero
+	reason   error     // guarded by mu; why live is nil
 	watchers map[space]map[*watcher]struct{}
 }
 
@@ -57,8 +58,8 @@ func (h *hub) lives(s *session) bool {
 // up makes s the session that lives.
 func (h *hub) up(s *session) {
 	h.mu.Lock()
-	h.live, h.reason, h.deaf = s, nil, false
-	h.eachLocked(func(w *watcher) { w.alive(*s.answered.Load()) })
+	h.live, h.reason, h.deaf, h.told = s, nil, time.Time{}, s.vouched()
+	h.eachLocked(func(w *watcher) { w.alive(h.told) })
 	h.mu.Unlock()
 	h.settle()
 }
@@ -86,18 +87,24 @@ func (h *hub) settle() {
 	}
 }
 
-// alive tells that a heartbeat sent at the given time was answered.
-func (h *hub) alive(s *session, sent time.Time) {
+// alive tells what the session vouches for by now. With several nodes it is told
+// as seldom as with one.
+func (h *hub) alive(s *session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.live == s {
-		h.deaf = false
-		h.eachLocked(func(w *watcher) { w.alive(sent) })
+	if h.live != s {
+		return
 	}
+	vouched := s.vouched()
+	if !vouched.After(h.deaf) || h.deaf.IsZero() && vouched.Sub(h.told) < s.set.Heartbeat/2 {
+		return
+	}
+	h.deaf, h.told = time.Time{}, vouched
+	h.eachLocked(func(w *watcher) { w.alive(vouched) })
 }
 
 // pushed routes an invalidation. keys is nil when everything was deleted or
-// the connection broke; a heartbeat tells which. A session that is not, or no
+// a connection broke; a heartbeat tells which. A session that is not, or no
 // longer, the live one has nothing to say.
 func (h *hub) pushed(s *session, keys []rueidis.RedisMessage) {
 	h.mu.Lock()
@@ -106,7 +113,7 @@ func (h *hub) pushed(s *session, keys []rueidis.RedisMessage) {
 		return
 	}
 	if keys == nil {
-		h.deaf = true
+		h.deaf = time.Now()
 		h.eachLocked((*watcher).lost)
 		s.nudge()
 		return
@@ -116,10 +123,24 @@ func (h *hub) pushed(s *session, keys []rueidis.RedisMessage) {
 		if err != nil {
 			continue
 		}
-		if sp, name, ok := splitKey(h.prefix, key); ok {
-			for w := range h.watchers[sp] {
-				w.changed(name)
-			}
+		s.missed.forget(key)
+		h.routeLocked(key)
+	}
+}
+
+// changed says of one key what a push would.
+func (h *hub) changed(s *session, key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.live == s {
+		h.routeLocked(key)
+	}
+}
+
+func (h *hub) routeLocked(key string) {
+	if sp, name, ok := splitKey(h.prefix, key); ok {
+		for w := range h.watchers[sp] {
+			w.changed(name)
 		}
 	}
 }
@@ -134,8 +155,8 @@ func (h *hub) add(sp space, w *watcher) {
 	switch {
 	case h.live == nil && (errors.Is(h.reason, tiers.ErrSetup) || h.reason == errClosed):
 		w.fail(h.reason)
-	case h.live != nil && !h.deaf:
-		w.alive(*h.live.answered.Load())
+	case h.live != nil && h.deaf.IsZero():
+		w.alive(h.live.vouched())
 	}
 }
 

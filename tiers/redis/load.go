@@ -1,8 +1,7 @@
 package redis
 
-// Loads: one batch of reads, answered by the server or from the local copies
-// that the client keeps of what it has read. What makes an answer worth having
-// is its AsOf: for a copy, only what the last heartbeat vouches for.
+// Loads: one batch of reads, each answered by the server that owns the key. What
+// makes an answer worth having is its AsOf: the sending of the request.
 
 import (
 	"context"
@@ -16,20 +15,8 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
-const (
-	// keepLocal bounds the memory of local copies. How fresh they are is told
-	// by heartbeats and pushes, never by this.
-	keepLocal = time.Hour
-
-	// oldest is the age at which a local copy, or the answer of a heartbeat
-	// that vouches for it, is believed no more.
-	oldest = time.Second
-)
-
-// Load implements [tiers.Cache]. A name that was loaded before and has not
-// changed is answered from a local copy, without a command; its AsOf is the
-// sending of the last answered heartbeat, and older than a second it is an
-// error that is [tiers.ErrUnavailable].
+// Load implements [tiers.Cache]. It asks the servers, always: what need not be
+// read again is known by the events of Watch.
 func (c *Cache) Load(ctx context.Context, namespace string, names []string) []tiers.Result {
 	results := make([]tiers.Result, len(names))
 	sp := spaceOf(namespace)
@@ -41,7 +28,7 @@ func (c *Cache) Load(ctx context.Context, namespace string, names []string) []ti
 			results[i].Err = fmt.Errorf("redis: load %q: %w", name, err)
 			continue
 		}
-		keys = append(keys, entryKey(c.conf.KeyPrefix, sp, name))
+		keys = append(keys, entryKey(c.set.KeyPrefix, sp, name))
 		places = append(places, i)
 	}
 	if len(keys) == 0 {
@@ -61,23 +48,16 @@ func (c *Cache) Load(ctx context.Context, namespace string, names []string) []ti
 
 // A reading is what one batch of reads gave.
 type reading struct {
-	answers []rueidis.RedisResult
+	session *session
+	replies []reply
 	sent    time.Time // before the batch was sent
-	vouched time.Time // the last answered heartbeat by then
 	seal    *envelope.Seal
 	ended   bool // the session ended meanwhile: pushes for these names may be lost already
 }
 
 func (c *Cache) read(s *session, keys []string) reading {
-	gets := make([]rueidis.CacheableTTL, len(keys))
-	for i, key := range keys {
-		// The short form of client-side caching: two commands per key instead
-		// of five. It gives up the server's expiry as a bound of the copy's,
-		// which only ends entries that have not changed.
-		gets[i] = rueidis.CT(s.client.B().Get().Key(key).Cache().ToStaticTTL(), keepLocal)
-	}
-	r := reading{seal: c.conf.seal, vouched: *s.answered.Load(), sent: time.Now()}
-	r.answers = s.client.DoMultiCache(context.Background(), gets...)
+	r := reading{session: s, seal: c.set.seal, sent: time.Now()}
+	r.replies = s.read(keys)
 	r.ended = !c.hub.lives(s)
 	return r
 }
@@ -87,29 +67,22 @@ func (r reading) result(namespace, name string, n int) tiers.Result {
 	fail := func(err error) tiers.Result {
 		return tiers.Result{Record: tiers.Record{Name: name}, Err: fmt.Errorf("redis: load %q: %w", name, err)}
 	}
-	answer := r.answers[n]
-	asOf := r.sent
-	if answer.IsCacheHit() {
-		asOf = r.vouched
-	}
-	raw, err := answer.AsBytes()
+	raw, err := r.replies[n].bytes()
 	switch {
 	case r.ended:
 		return fail(fmt.Errorf("%w: the connection ended", tiers.ErrUnavailable))
-	case answer.IsCacheHit() && time.Since(asOf) > oldest:
-		return fail(fmt.Errorf("%w: no heartbeat answered for %v", tiers.ErrUnavailable, oldest))
 	case rueidis.IsRedisNil(err):
 		return fail(tiers.ErrMiss)
 	case wrongType(err):
 		return fail(&tiers.CorruptError{Reason: "a key of another type"})
 	case err != nil:
-		return fail(explain(err))
+		return fail(r.session.explain(err))
 	}
 	rec, err := r.seal.Decode(namespace, name, raw)
 	if err != nil {
 		return fail(err)
 	}
-	rec.Raw, rec.AsOf = raw, asOf
+	rec.Raw, rec.AsOf = raw, r.sent
 	return tiers.Result{Record: rec}
 }
 

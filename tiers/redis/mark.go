@@ -44,25 +44,22 @@ func (c *Cache) Mark(ctx context.Context, namespace string) (tiers.Mark, error) 
 	if err := tiers.CheckName(namespace); err != nil {
 		return fail(fmt.Errorf("namespace: %w", err))
 	}
-	key := markKey(c.conf.KeyPrefix, spaceOf(namespace))
-	var answer rueidis.RedisResult
-	if err := c.ask(ctx, func(s *session) {
-		// Not by the client's cache: a tracked read would make each step of the
-		// mark a push to everyone.
-		answer = s.client.Do(context.Background(), s.client.B().Get().Key(key).Build())
-	}); err != nil {
+	key := markKey(c.set.KeyPrefix, spaceOf(namespace))
+	var answer reply
+	var live *session
+	if err := c.ask(ctx, func(s *session) { live, answer = s, s.peek(key) }); err != nil {
 		return fail(err)
 	}
-	raw, err := answer.AsBytes()
+	raw, err := answer.bytes()
 	switch {
 	case rueidis.IsRedisNil(err):
 		return fail(tiers.ErrMiss)
 	case wrongType(err):
 		return fail(&tiers.CorruptError{Reason: "a key of another type"})
 	case err != nil:
-		return fail(explain(err))
+		return fail(live.explain(err))
 	}
-	m, err := c.conf.seal.DecodeMark(namespace, raw)
+	m, err := c.set.seal.DecodeMark(namespace, raw)
 	if err != nil {
 		return fail(err)
 	}
@@ -79,13 +76,13 @@ const swaps = 3
 // identity may have [tiers.MaxName] bytes, and next may not be zero.
 func (c *Cache) PutMark(ctx context.Context, namespace string, old, next tiers.Mark) (stored bool, err error) {
 	fail := func(err error) (bool, error) { return false, fmt.Errorf("redis: put mark: %w", err) }
-	text, err := c.conf.seal.EncodeMark(nil, namespace, next)
+	text, err := c.set.seal.EncodeMark(nil, namespace, next)
 	if err != nil {
 		return fail(err)
 	}
 	args := []string{string(text)}
 	if old != (tiers.Mark{}) {
-		text, err := c.conf.seal.EncodeMark(nil, namespace, old)
+		text, err := c.set.seal.EncodeMark(nil, namespace, old)
 		if err != nil {
 			return fail(err)
 		}
@@ -99,7 +96,7 @@ func (c *Cache) PutMark(ctx context.Context, namespace string, old, next tiers.M
 		if stored || held == nil || old != (tiers.Mark{}) {
 			return stored, nil
 		}
-		_, err = c.conf.seal.DecodeMark(namespace, held)
+		_, err = c.set.seal.DecodeMark(namespace, held)
 		switch {
 		case err == nil:
 			return false, nil
@@ -113,23 +110,24 @@ func (c *Cache) PutMark(ctx context.Context, namespace string, old, next tiers.M
 
 // swap runs the script once. held is what stands there, if nothing was stored.
 func (c *Cache) swap(ctx context.Context, namespace string, args []string) (stored bool, held []byte, err error) {
-	run := call{markKey(c.conf.KeyPrefix, spaceOf(namespace)), args}
-	var answers []rueidis.RedisResult
-	if err := c.ask(ctx, func(s *session) { answers = swapMark.runAll(s.client, []call{run}) }); err != nil {
+	run := call{markKey(c.set.KeyPrefix, spaceOf(namespace)), args}
+	var answers []reply
+	var live *session
+	if err := c.ask(ctx, func(s *session) { live, answers = s, swapMark.runAll(s, []call{run}) }); err != nil {
 		return false, nil, err
 	}
-	answer, err := answers[0].ToMessage()
+	answer := answers[0]
 	switch {
-	case rueidis.IsRedisNil(err):
+	case rueidis.IsRedisNil(answer.err):
 		return false, nil, nil
-	case err != nil:
-		return false, nil, explain(err)
-	case answer.IsInt64():
+	case answer.err != nil:
+		return false, nil, live.explain(answer.err)
+	case answer.msg.IsInt64():
 		return true, nil, nil
 	}
-	held, err = answer.AsBytes()
+	held, err = answer.bytes()
 	if err != nil {
-		return false, nil, explain(err)
+		return false, nil, live.explain(err)
 	}
 	return false, held, nil
 }

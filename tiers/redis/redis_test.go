@@ -5,6 +5,7 @@ package redis
 
 import (
 	"context"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ const (
 	patience = 15 * time.Second
 )
 
-func open(t *testing.T, url string) *Cache {
+func open(t testing.TB, url string) *Cache {
 	t.Helper()
 	c, err := Open(Config{URL: url})
 	if err != nil {
@@ -37,7 +38,7 @@ func open(t *testing.T, url string) *Cache {
 }
 
 // ready waits until the cache has a connection.
-func ready(t *testing.T, c *Cache) *Cache {
+func ready(t testing.TB, c *Cache) *Cache {
 	t.Helper()
 	eventually(t, "a connection", func() bool {
 		_, err := c.hub.session(t.Context())
@@ -46,7 +47,7 @@ func ready(t *testing.T, c *Cache) *Cache {
 	return c
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for poll := time.NewTicker(time.Millisecond); !ok(); <-poll.C {
@@ -56,7 +57,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func limit(t *testing.T, d time.Duration) context.Context {
+func limit(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
@@ -64,13 +65,14 @@ func limit(t *testing.T, d time.Duration) context.Context {
 
 // An operator works on the server beside the cache.
 type operator struct {
-	t      *testing.T
+	t      testing.TB
 	client rueidis.Client
 }
 
-func operate(t *testing.T, addr string) *operator {
+func operate(t testing.TB, addr string) *operator {
 	t.Helper()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, ForceSingleClient: true,
+		Dialer: net.Dialer{KeepAlive: -1}}) // no commands of its own
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +106,7 @@ func absent(name string, epoch uint32, revision uint64, noRow bool) tiers.Record
 }
 
 // fill fills one record and reports whether it was stored.
-func fill(t *testing.T, c *Cache, f tiers.Fill) bool {
+func fill(t testing.TB, c *Cache, f tiers.Fill) bool {
 	t.Helper()
 	r := c.Fill(limit(t, patience), ns, []tiers.Fill{f})[0]
 	if r.Err != nil {
@@ -113,14 +115,14 @@ func fill(t *testing.T, c *Cache, f tiers.Fill) bool {
 	return r.Stored
 }
 
-func put(t *testing.T, c *Cache, rec tiers.Record) {
+func put(t testing.TB, c *Cache, rec tiers.Record) {
 	t.Helper()
 	if !fill(t, c, tiers.Fill{Record: rec}) {
 		t.Fatalf("%q at %v was not stored", rec.Name, rec.Stamp)
 	}
 }
 
-func load(t *testing.T, c *Cache, name string) tiers.Result {
+func load(t testing.TB, c *Cache, name string) tiers.Result {
 	t.Helper()
 	return c.Load(limit(t, patience), ns, []string{name})[0]
 }
@@ -131,7 +133,13 @@ type listener struct {
 	events []tiers.Event
 }
 
-func listen(t *testing.T, c *Cache) *listener {
+func listen(t testing.TB, c *Cache) *listener {
+	t.Helper()
+	return listenWith(t, c, func(tiers.Event) {})
+}
+
+// listenWith calls sink with each event, too.
+func listenWith(t testing.TB, c *Cache, sink func(tiers.Event)) *listener {
 	t.Helper()
 	l := &listener{}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -142,6 +150,7 @@ func listen(t *testing.T, c *Cache) *listener {
 			l.mu.Lock()
 			l.events = append(l.events, e)
 			l.mu.Unlock()
+			sink(e)
 		})
 	}()
 	t.Cleanup(func() { cancel(); <-done })
@@ -155,7 +164,7 @@ func (l *listener) heard() []tiers.Event {
 }
 
 // after waits for an event from place on that matches and returns the place behind it.
-func (l *listener) after(t *testing.T, place int, what string, match func(tiers.Event) bool) int {
+func (l *listener) after(t testing.TB, place int, what string, match func(tiers.Event) bool) int {
 	t.Helper()
 	var at int
 	eventually(t, what, func() bool {
@@ -193,7 +202,18 @@ func ours() (stacks []string) {
 	return stacks
 }
 
-func private(t *testing.T, settings ...string) *servers.RedisServer {
+func private(t testing.TB, settings ...string) *servers.RedisServer {
 	t.Helper()
 	return servers.PrivateRedis(t, servers.Options{Settings: settings})
+}
+
+// noticed judges the time since a server fell silent: a second is promised, and
+// a busy machine may be late.
+func noticed(t testing.TB, began time.Time) {
+	t.Helper()
+	if d := time.Since(began); d > time.Second+300*time.Millisecond {
+		t.Errorf("noticed after %v", d)
+	} else {
+		t.Logf("noticed after %v", d)
+	}
 }

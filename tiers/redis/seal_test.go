@@ -35,11 +35,12 @@ func TestSealedCacheKeepsTheContract(t *testing.T) {
 
 // Whatever form a config is printed in, nobody learns URL or key.
 func TestAConfigTellsNeitherPasswordNorKey(t *testing.T) {
-	conf := Config{URL: "redis://u:" + canary + "@localhost", KeyPrefix: "mine", MACKey: []byte(secret)}
-	opened, _, err := conf.options()
+	conf := Config{URL: "redis://u:" + canary + "@localhost?master_set=m", SentinelPassword: canary, KeyPrefix: "mine", MACKey: []byte(secret)}
+	set, err := conf.check()
 	if err != nil {
 		t.Fatal(err)
 	}
+	opened := set.Config
 	if opened.MACKey != nil {
 		t.Error("the key is kept beside the seal")
 	}

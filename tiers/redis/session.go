@@ -1,169 +1,280 @@
 package redis
 
-// A session is the life of one connection, the unit of everything that is
-// believed about pushes. The client could dial again by itself, but then the
-// pushes lost with the old connection and the heartbeats answered on the new
-// one would be one story, and it would be wrong. So a client gets one
-// connection; when that ends, the session ends.
+// A session is the unit of everything that is believed about pushes: one
+// connection to each server that keys are read from, from the first dial until
+// any of them ends. A client could dial again by itself, but then the pushes lost
+// with the old connection and the heartbeats answered on the new one would be
+// one story, and it would be wrong. So when one connection ends, the session
+// ends, and everything is dialed anew.
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/fastopt/fastopt-go/tiers"
 )
 
 type session struct {
-	client rueidis.Client // immutable once dialed
-	conn   *ear           // immutable once dialed
+	set   *setup             // immutable
+	hub   *hub               // immutable
+	began time.Time          // immutable; zero of the session's clock
+	ctx   context.Context    // immutable; ends with the session, and with it every dial
+	stop  context.CancelFunc // immutable
 
-	answered atomic.Pointer[time.Time] // when the last answered heartbeat was sent; set before the session is known to others
-	nudged   chan struct{}             // cap 1: a heartbeat is wanted now
+	over  chan error    // cap 1; why it has ended
+	moved chan struct{} // cap 1; keys were found elsewhere than slots says
+
+	nodes atomic.Pointer[[]*node] // grows only; a slice is immutable once stored
+	slots atomic.Pointer[slots]   // which node owns which keys; nil: there is one node
+	work  sync.WaitGroup          // heartbeats, lookout, polls
+
+	mu     sync.Mutex // held while a node is dialed that joins
+	missed missed     // in a cluster: keys that were found empty
+	polls  *polls     // immutable; nil: the servers push
 }
 
-// dial opens a session whose pushes go to h. It waits for a server at most
-// twice dialTimeout, plus the silence a heartbeat is given.
-func dial(ctx context.Context, opt rueidis.ClientOption, h *hub) (*session, error) {
-	s := &session{nudged: make(chan struct{}, 1)}
-	var dialed atomic.Bool
-	opt.DialCtxFn = func(_ context.Context, addr string, d *net.Dialer, conf *tls.Config) (net.Conn, error) {
-		if dialed.Swap(true) {
-			return nil, errDialed
-		}
-		conn, err := connect(ctx, addr, d, conf)
-		if err != nil {
-			return nil, err
-		}
-		s.conn = newEar(conn)
-		return s.conn, nil
+// dial opens a session whose pushes go to h. It waits at most twice dialTimeout
+// to find the servers and again to connect, plus the silence a heartbeat is given.
+func dial(ctx context.Context, set *setup, h *hub) (*session, error) {
+	s := &session{
+		set: set, hub: h, began: time.Now(),
+		over: make(chan error, 1), moved: make(chan struct{}, 1),
 	}
-	opt.OnInvalidations = func(keys []rueidis.RedisMessage) { h.pushed(s, keys) }
-	client, err := rueidis.NewClient(opt)
-	s.client = client
-	if err == nil {
-		err = s.prove()
+	if set.Poll > 0 {
+		s.polls = &polls{seen: map[string]seen{}, flying: map[*int64]bool{}}
 	}
-	if err != nil {
+	s.ctx, s.stop = context.WithCancel(ctx)
+	s.nodes.Store(&[]*node{})
+	if err := s.begin(); err != nil {
 		s.end()
 		return nil, err
 	}
 	return s, nil
 }
 
-func connect(ctx context.Context, addr string, d *net.Dialer, conf *tls.Config) (net.Conn, error) {
-	if conf != nil {
-		return (&tls.Dialer{NetDialer: d, Config: conf}).DialContext(ctx, "tcp", addr)
-	}
-	return d.DialContext(ctx, "tcp", addr)
-}
-
-// prove asks for the right to track, which the client never checks: without
-// it reads would succeed and no push would ever come.
-func (s *session) prove() error {
-	sent := time.Now()
-	err := s.within(silence, s.ping)
-	s.answered.Store(&sent)
-	return err
-}
-
-// ping is one heartbeat. Rights may be taken away while the connection lives,
-// so each asks for the one to track, too.
-func (s *session) ping() error {
-	b := s.client.B()
-	for _, r := range s.client.DoMulti(context.Background(), b.ClientCaching().Yes().Build(), b.Ping().Build()) {
-		if err := r.Error(); err != nil {
-			return err
+// begin connects to all servers, and then looks out for others.
+func (s *session) begin() (err error) {
+	switch {
+	case s.set.cluster:
+		if err = s.beginCluster(); err == nil {
+			s.work.Go(func() { s.fail(s.lookout(s.lookAtSlots, slotsEvery)) })
 		}
+	case s.set.master != "":
+		var w *sentinel
+		if w, err = s.beginSentinel(); err == nil {
+			s.work.Go(func() {
+				defer w.hangUp()
+				s.fail(s.lookout(w.look, sentinelEvery))
+			})
+		}
+	default:
+		_, err = s.join(s.set.addrs[0])
+	}
+	if err != nil {
+		return err
+	}
+	if s.polls != nil {
+		s.work.Go(func() { s.fail(s.poll()) })
 	}
 	return nil
 }
 
-// beat sends heartbeats until one fails or ctx ends, and says why. Pushes stand before
-// the answer on the connection and are routed by its reader, so at the answer
-// all changes before the sending have been announced.
-func (s *session) beat(ctx context.Context, every time.Duration, h *hub) error {
+// lookout calls look at intervals, and when keys have moved, until it fails.
+func (s *session) lookout(look func() error, every time.Duration) error {
 	timer := time.NewTimer(every)
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
-		case <-s.nudged:
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-s.moved:
+		case <-s.ctx.Done():
+			return s.ctx.Err()
 		}
-		sent := time.Now()
-		if err := s.within(silence, s.ping); err != nil {
+		if err := look(); err != nil {
 			return err
 		}
-		s.answered.Store(&sent)
-		h.alive(s, sent)
 		timer.Reset(every)
 	}
 }
 
-// within runs ask and cuts the connection if there is no answer in time. Calls
-// get no context of their own: it is not heard where a request waits for a
-// place in the ring, a cut connection is.
-func (s *session) within(limit time.Duration, ask func() error) error {
-	var cut atomic.Bool
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() {
-		for wait := limit; wait > 0; wait = limit - s.conn.silent() {
-			select {
-			case <-stop:
-				return
-			case <-time.After(wait):
-			}
-		} // a long answer that is still arriving is no silence
-		cut.Store(true)
-		s.conn.Close()
-	}()
-	err := ask()
-	if err != nil && cut.Load() {
-		return fmt.Errorf("no answer to a heartbeat in %v", limit)
+// open connects to a server and proves that it answers.
+func (s *session) open(addr string) (*node, error) {
+	n := &node{addr: addr, nudged: make(chan struct{}, 1)}
+	opt := s.set.opt
+	opt.OnInvalidations = func(keys []rueidis.RedisMessage) {
+		if n.counts.Load() {
+			s.hub.pushed(s, keys)
+		}
 	}
-	return err
-}
-
-// An ear is a connection that knows when it last heard something.
-type ear struct {
-	net.Conn
-	began time.Time    // immutable
-	last  atomic.Int64 // ns since began
-}
-
-func newEar(conn net.Conn) *ear { return &ear{Conn: conn, began: time.Now()} }
-
-func (e *ear) Read(p []byte) (int, error) {
-	n, err := e.Conn.Read(p)
-	if n > 0 {
-		e.last.Store(int64(time.Since(e.began)))
+	s.set.track.prepare(&opt)
+	var err error
+	if n.client, n.conn, err = connect(s.ctx, s.set, addr, opt); err != nil {
+		return nil, err
 	}
-	return n, err
+	sent := s.now()
+	if err := n.ping(s.set.track); err != nil {
+		n.end()
+		return nil, err
+	}
+	n.answered.Store(sent)
+	return n, nil
 }
 
-// silent is how long nothing was heard.
-func (e *ear) silent() time.Duration { return time.Since(e.began) - time.Duration(e.last.Load()) }
+// join returns the node at addr, which it connects to if there is none: then it
+// has answered a heartbeat before the first read of it counts.
+func (s *session) join(addr string) (*node, error) {
+	if n := s.at(addr); n != nil {
+		return n, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.at(addr); n != nil {
+		return n, nil
+	}
+	n, err := s.open(addr)
+	if err != nil {
+		return nil, err
+	}
+	return n, s.addLocked(n)
+}
 
-// nudge asks for a heartbeat now.
+func (s *session) addLocked(n *node) error {
+	if s.ctx.Err() != nil {
+		n.end()
+		return errDialed
+	}
+	n.counts.Store(true)
+	all := append(slices.Clone(*s.nodes.Load()), n)
+	s.nodes.Store(&all)
+	s.work.Go(func() {
+		s.fail(n.beat(s.ctx, s.set.track, s.set.Heartbeat, s.now, s.heard))
+	})
+	return nil
+}
+
+// at returns the node at addr, nil if there is none.
+func (s *session) at(addr string) *node {
+	for _, n := range *s.nodes.Load() {
+		if n.addr == addr {
+			return n
+		}
+	}
+	return nil
+}
+
+// heard is called when a heartbeat was answered. With polls it proves nothing
+// but that the server lives.
+func (s *session) heard() {
+	if s.polls == nil {
+		s.hub.alive(s)
+	}
+}
+
+// now is the session's clock: nanoseconds since it began.
+func (s *session) now() int64 { return int64(time.Since(s.began)) }
+
+// vouched is the instant before which every change has been announced: the
+// oldest of the nodes' last answered heartbeats, or the last poll.
+func (s *session) vouched() time.Time {
+	if s.polls != nil {
+		return s.began.Add(time.Duration(s.polls.sent.Load()))
+	}
+	oldest := s.now()
+	for _, n := range *s.nodes.Load() {
+		oldest = min(oldest, n.answered.Load())
+	}
+	return s.began.Add(time.Duration(oldest))
+}
+
+// nudge asks for heartbeats now.
 func (s *session) nudge() {
+	for _, n := range *s.nodes.Load() {
+		n.nudge()
+	}
+}
+
+// fail ends the session. The first reason counts.
+func (s *session) fail(err error) {
 	select {
-	case s.nudged <- struct{}{}:
+	case s.over <- err:
 	default:
 	}
 }
 
-// end cuts the connection; every call on it fails at once. Not before dial is done.
+// wait returns why the session has ended, once it has.
+func (s *session) wait() error {
+	select {
+	case err := <-s.over:
+		return err
+	case <-s.ctx.Done():
+		return s.ctx.Err()
+	}
+}
+
+// end cuts all connections; every call on them fails at once. It returns when
+// nothing of the session runs any more.
 func (s *session) end() {
-	if s.conn != nil {
-		s.conn.Close()
+	s.stop()
+	s.mu.Lock()
+	for _, n := range *s.nodes.Load() {
+		n.end()
 	}
-	if s.client != nil {
-		s.client.Close()
+	s.mu.Unlock()
+	s.work.Wait()
+}
+
+// read reads the entries of keys, so that their next change is announced.
+func (s *session) read(keys []string) []reply {
+	var load *int64
+	if s.polls != nil {
+		load = s.polls.depart(s.now())
 	}
+	all := s.send(keys, func(c rueidis.Client, places []int, asking bool) []reply {
+		return s.set.track.read(c, pick(keys, places), asking)
+	})
+	if s.polls != nil {
+		s.polls.land(load, keys, all)
+	}
+	return all
+}
+
+// peek reads key without being told of its changes.
+func (s *session) peek(key string) reply {
+	return s.send([]string{key}, func(c rueidis.Client, _ []int, asking bool) []reply {
+		return []reply{s.set.track.peek(c, key, asking)}
+	})[0]
+}
+
+// do runs one command per key, each on the node that owns the key.
+func (s *session) do(keys []string, build func(b rueidis.Builder, i int) rueidis.Completed) []reply {
+	return s.send(keys, func(c rueidis.Client, places []int, asking bool) []reply {
+		return runAll(c, len(places), asking, func(b rueidis.Builder, i int) rueidis.Completed {
+			return build(b, places[i])
+		})
+	})
+}
+
+func pick(keys []string, places []int) []string {
+	if len(places) == len(keys) {
+		return keys
+	}
+	picked := make([]string, len(places))
+	for i, place := range places {
+		picked[i] = keys[place]
+	}
+	return picked
+}
+
+// explain puts an error of a command into the words of package tiers.
+func (s *session) explain(err error) error {
+	if s.slots.Load() != nil && redirect(err) != nil {
+		return fmt.Errorf("%w: the cluster is moving the key", tiers.ErrUnavailable)
+	}
+	return explain(err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,24 +53,50 @@ func TestACallReturnsWhenItsContextEnds(t *testing.T) {
 // next would be one story.
 func TestASessionNeverDialsAgain(t *testing.T) {
 	r := private(t)
-	_, opt, err := Config{URL: r.URL()}.options()
+	set, err := Config{URL: r.URL()}.check()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := dial(t.Context(), opt, newHub(defaultPrefix))
+	s, err := dial(t.Context(), set, newHub(defaultPrefix))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.end()
-	ping := func() error { return s.client.Do(t.Context(), s.client.B().Ping().Build()).Error() }
+	n := (*s.nodes.Load())[0]
+	ping := func() error { return n.client.Do(t.Context(), n.client.B().Ping().Build()).Error() }
 	if err := ping(); err != nil {
 		t.Fatal(err)
 	}
-	s.conn.Close()
+	n.conn.Close()
 	for range 10 {
 		if ping() == nil {
 			t.Fatal("answered on a second connection")
 		}
+	}
+	if err := s.wait(); err == nil {
+		t.Error("goes on without a reason")
+	}
+}
+
+// A connection that only asked around may end, and its end be told late.
+func TestTheEndOfAConnectionThatDoesNotCountIsNoLoss(t *testing.T) {
+	r := private(t)
+	c := ready(t, open(t, r.URL()))
+	l := listen(t, c)
+	l.after(t, 0, "Alive", kind(tiers.Alive))
+	s, err := c.hub.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.open(r.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.end()
+	now := time.Now()
+	l.after(t, 0, "Alive", since(now.Add(defaultHeartbeat)))
+	if slices.ContainsFunc(l.heard(), kind(tiers.Lost)) {
+		t.Error("heard Lost")
 	}
 }
 
@@ -77,30 +104,47 @@ func TestASessionNeverDialsAgain(t *testing.T) {
 func TestAnAnswerThatArrivesSlowlyIsNotCut(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
-	s := &session{conn: newEar(near)}
+	e := newEar(near, 200*time.Millisecond)
 	go func() {
 		for range 10 {
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(40 * time.Millisecond)
 			far.Write([]byte("x"))
 		}
 	}()
-	if err := s.within(100*time.Millisecond, func() error {
-		_, err := io.ReadFull(s.conn, make([]byte, 10))
+	if err := e.await(func() error {
+		_, err := io.ReadFull(e, make([]byte, 10))
 		return err
 	}); err != nil {
-		t.Errorf("cut after silences of 20 ms: %v", err)
+		t.Errorf("cut after silences of 40 ms: %v", err)
 	}
 }
 
 func TestAHeartbeatWithoutAnAnswerCutsTheConnection(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
-	s := &session{conn: newEar(near)}
-	err := s.within(time.Millisecond, func() error {
+	e := newEar(near, time.Millisecond)
+	err := e.await(func() error {
 		_, err := near.Read(make([]byte, 1))
 		return err
 	})
 	if err == nil || !strings.Contains(err.Error(), "no answer to a heartbeat in 1ms") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The time between two heartbeats is no silence either.
+func TestSilenceBeginsWithTheQuestion(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	e := newEar(near, 50*time.Millisecond)
+	for range 3 {
+		if err := e.await(func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(60 * time.Millisecond)
+		e.watch() // as if it came late
+	}
+	if e.cut.Load() {
+		t.Error("cut while nothing was awaited")
 	}
 }

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -10,16 +11,23 @@ import (
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
-// rights reads the ACL line of the package documentation, for the password canary.
-func rights(t *testing.T) []string {
+// rights reads the first ACL line of the package documentation, for the password
+// canary; more reads the later ones: of a cluster, and behind Sentinels.
+func rights(t *testing.T) []string { return more(t, 0) }
+
+func more(t *testing.T, n int) []string {
 	t.Helper()
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(doc)) {
-		if _, line, ok := strings.Cut(line, "//\tACL SETUSER"); ok {
+		_, line, ok := strings.Cut(line, "//\tACL SETUSER")
+		if ok && n == 0 {
 			return strings.Fields("ACL SETUSER " + strings.Replace(line, ">PASSWORD", ">"+canary, 1))
+		}
+		if ok {
+			n--
 		}
 	}
 	t.Fatal("the documentation lists no rights")
@@ -30,7 +38,6 @@ func TestWrongPasswordAndMissingRightsSayWhatToDo(t *testing.T) {
 	r := private(t)
 	op := operate(t, r.Addr())
 	op.do(rights(t)...)
-	op.do("ACL", "SETUSER", "deaf", "on", ">"+canary, "~*", "+@all", "-client|caching")
 	op.do("ACL", "SETUSER", "untracked", "on", ">"+canary, "~*", "+@all", "-client")
 	op.do("ACL", "SETUSER", "elsewhere", "on", ">"+canary, "~other:*", "+@all")
 	op.do("ACL", "SETUSER", "default", "off")
@@ -38,7 +45,6 @@ func TestWrongPasswordAndMissingRightsSayWhatToDo(t *testing.T) {
 		{"no password", "", "NOAUTH"},
 		{"wrong password", "fastopt:wrong-" + canary + "@", "WRONGPASS"},
 		{"unknown user", "nobody:" + canary + "@", "WRONGPASS"},
-		{"no right to opt in", "deaf:" + canary + "@", "NOPERM"},
 		{"no right to track", "untracked:" + canary + "@", "client tracking"},
 		{"no right on the keys", "elsewhere:" + canary + "@", "NOPERM"},
 	}
@@ -115,27 +121,6 @@ func TestTheDocumentedRightsSuffice(t *testing.T) {
 	l.after(t, at, "a push", changed("x"))
 }
 
-// Without the right to track, nothing is announced: a copy must not be believed.
-func TestALostRightToTrackIsNoticed(t *testing.T) {
-	r := private(t)
-	op := operate(t, r.Addr())
-	op.do(rights(t)...)
-	c := open(t, "redis://fastopt:"+canary+"@"+r.Addr())
-	put(t, c, value("x", 1, 1, `1`))
-	load(t, c, "x")
-	op.do("ACL", "SETUSER", "fastopt", "-client|caching")
-	deadline := time.Now().Add(5 * time.Second)
-	for load(t, c, "x").Err == nil {
-		if time.Now().After(deadline) {
-			t.Fatal("still answered from a copy that nobody tracks")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err := load(t, c, "x").Err; !errors.Is(err, tiers.ErrSetup) && !errors.Is(err, tiers.ErrUnavailable) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // What a script may not read must not count as empty, or the newer record is lost.
 func TestAScriptThatMayNotReadDoesNotWrite(t *testing.T) {
 	r := private(t)
@@ -155,4 +140,64 @@ func TestAScriptThatMayNotReadDoesNotWrite(t *testing.T) {
 		}
 		op.do("ACL", "SETUSER", "fastopt", "+"+right)
 	}
+}
+
+func TestTheDocumentedRightsSufficeInACluster(t *testing.T) {
+	r := startCluster(t, 3, false)
+	for _, op := range r.ops {
+		op.do(rights(t)...)
+		op.do(more(t, 1)...)
+	}
+	c := open(t, "redis://fastopt:"+canary+"@"+r.nodes[0].Addr()+"?cluster=true")
+	suffices(t, c)
+	put(t, c, value("{m}", 1, 1, `1`))
+	r.moveSlot(keyOf("{m}"), (r.owner(keyOf("{m}"))+1)%3, func() {
+		if err := load(t, c, "{m}asked").Err; !errors.Is(err, tiers.ErrMiss) {
+			t.Error(err)
+		}
+	})
+	if err := load(t, c, "{m}").Err; err != nil {
+		t.Error(err)
+	}
+	to := (r.owner(markKey(defaultPrefix, spaceOf(ns))) + 1) % 3
+	r.moveSlot(markKey(defaultPrefix, spaceOf(ns)), to, func() {
+		host, port, _ := net.SplitHostPort(r.nodes[to].Addr())
+		from := r.ops[r.owner(markKey(defaultPrefix, spaceOf(ns)))]
+		from.do("MIGRATE", host, port, markKey(defaultPrefix, spaceOf(ns)), "0", "5000")
+		if _, err := c.Mark(limit(t, patience), ns); err != nil {
+			t.Errorf("a mark on its way: %v", err)
+		}
+	})
+}
+
+func TestTheDocumentedRightsSufficeBehindSentinels(t *testing.T) {
+	g := startGuarded(t)
+	for _, op := range g.ops {
+		op.do(rights(t)...)
+		op.do(more(t, 2)...)
+	}
+	suffices(t, open(t, strings.Replace(g.url(), "//", "//fastopt:"+canary+"@", 1)))
+}
+
+// suffices uses all there is to use.
+func suffices(t *testing.T, c *Cache) {
+	t.Helper()
+	l := listen(t, c)
+	at := l.after(t, 0, "Alive", kind(tiers.Alive))
+	if err := load(t, c, "x").Err; !errors.Is(err, tiers.ErrMiss) {
+		t.Fatal(err)
+	}
+	if held, err := c.Lease(limit(t, patience), ns, []string{"x"}, patience); err != nil || !held[0] {
+		t.Errorf("lease: %v, %v", held, err)
+	}
+	put(t, c, value("x", 1, 1, `1`))
+	l.after(t, at, "a push", changed("x"))
+	mark := tiers.Mark{Identity: tiers.Identity{Lineage: "a"}, Fed: 1}
+	if stored, err := c.PutMark(limit(t, patience), ns, tiers.Mark{}, mark); err != nil || !stored {
+		t.Errorf("put mark: %v, %v", stored, err)
+	}
+	if got, err := c.Mark(limit(t, patience), ns); err != nil || got != mark {
+		t.Errorf("mark: %v, %v", got, err)
+	}
+	l.after(t, at, "Alive", since(time.Now().Add(time.Second))) // the lookout goes round
 }

@@ -47,6 +47,7 @@ func (c *Cache) Watch(ctx context.Context, namespace string, sink func(tiers.Eve
 type watcher struct {
 	wake  chan struct{} // cap 1
 	since time.Time     // immutable; when it was registered
+	taken []tiers.Event // what take returned last; of the one goroutine that calls it
 
 	mu      sync.Mutex
 	begun   bool                // guarded by mu; an Alive was handed out
@@ -96,11 +97,13 @@ func (w *watcher) ring() {
 
 // take empties the queue. The first event ever is Alive: before a heartbeat
 // was answered nothing is handed out, and what has to be told by then is told
-// behind an Alive that reaches no further than the registration.
+// behind an Alive that reaches no further than the registration. The events are
+// good until the next call.
 func (w *watcher) take() ([]tiers.Event, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var events []tiers.Event
+	events := w.taken[:0]
+	defer func() { w.taken = events }()
 	if !w.begun && !w.beat.IsZero() {
 		w.begun = true
 		if w.gap || len(w.names) > 0 {

@@ -203,10 +203,7 @@ func TestAnEndedSessionHasNothingToSay(t *testing.T) {
 	h := newHub(defaultPrefix)
 	w := &watcher{wake: make(chan struct{}, 1), since: time.Now()}
 	h.add(spaceOf(ns), w)
-	now := time.Now()
-	ended, live := &session{nudged: make(chan struct{}, 1)}, &session{nudged: make(chan struct{}, 1)}
-	ended.answered.Store(&now)
-	live.answered.Store(&now)
+	ended, live := bare(h), bare(h)
 	h.pushed(ended, nil) // not yet believed
 	h.up(ended)
 	if events, _ := w.take(); len(events) != 1 || events[0].Kind != tiers.Alive {
@@ -220,7 +217,8 @@ func TestAnEndedSessionHasNothingToSay(t *testing.T) {
 	w.take()
 	h.pushed(ended, nil)
 	h.pushed(ended, []rueidis.RedisMessage{})
-	h.alive(ended, now.Add(time.Hour))
+	h.changed(ended, keyOf("x"))
+	h.alive(ended)
 	if events, _ := w.take(); len(events) > 0 {
 		t.Errorf("it said %v", events)
 	}
@@ -228,7 +226,47 @@ func TestAnEndedSessionHasNothingToSay(t *testing.T) {
 	if events, _ := w.take(); len(events) != 1 || events[0].Kind != tiers.Lost {
 		t.Errorf("the live one said %v", events)
 	}
-	if len(live.nudged) != 1 {
+	if len((*live.nodes.Load())[0].nudged) != 1 {
 		t.Error("no heartbeat is asked what the loss was")
 	}
+}
+
+// After a loss, what was vouched for before it is no sign of life.
+func TestAliveAfterALossIsOfAfterIt(t *testing.T) {
+	h := newHub(defaultPrefix)
+	w := &watcher{wake: make(chan struct{}, 1), since: time.Now()}
+	h.add(spaceOf(ns), w)
+	s := bare(h)
+	h.up(s)
+	w.take()
+	h.pushed(s, nil)
+	w.take()
+	h.alive(s)
+	if events, _ := w.take(); len(events) != 0 {
+		t.Errorf("an old heartbeat said %v", events)
+	}
+	(*s.nodes.Load())[0].answered.Store(s.now())
+	h.alive(s)
+	if events, _ := w.take(); len(events) != 1 || events[0].Kind != tiers.Alive {
+		t.Errorf("a new heartbeat said %v", events)
+	}
+}
+
+// With several nodes the one that was silent longest says what is vouched for.
+func TestTheOldestHeartbeatCounts(t *testing.T) {
+	s := bare(nil)
+	young, old := &node{addr: "a"}, &node{addr: "b"}
+	young.answered.Store(int64(time.Hour))
+	old.answered.Store(int64(time.Microsecond))
+	s.nodes.Store(&[]*node{young, old})
+	if got := s.vouched().Sub(s.began); got != time.Microsecond {
+		t.Errorf("vouched is %v", got)
+	}
+}
+
+// bare is a session with one node and without a server.
+func bare(h *hub) *session {
+	s := &session{set: &setup{Config: Config{Heartbeat: defaultHeartbeat}}, hub: h, began: time.Now()}
+	s.nodes.Store(&[]*node{{nudged: make(chan struct{}, 1)}})
+	return s
 }

@@ -30,6 +30,19 @@ var electBugs = []struct {
 			return ctx.Err()
 		})
 	}},
+	{"a spare is forgotten", "ASpareGetsItsTurn", func() tiers.Elector {
+		s := memory.NewSource()
+		seats := make(chan struct{}, 3)
+		return electorFunc(func(ctx context.Context, ns string, lead func(context.Context)) error {
+			select {
+			case seats <- struct{}{}:
+				return s.Elect(ctx, ns, lead)
+			default:
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+	}},
 	{"the right is kept", "TheNextLeadsSoon", func() tiers.Elector {
 		s := memory.NewSource()
 		return electorFunc(func(ctx context.Context, ns string, lead func(context.Context)) error {

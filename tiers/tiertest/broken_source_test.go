@@ -40,6 +40,20 @@ var sourceBugs = []struct {
 	{"revision per row", "BatchIsOneRevision", writesSingly},
 	{"batch by halves", "BatchIsAllOrNothing", writesSingly},
 	{"If is ignored", "IfHoldsOnlyForTheCurrentStamp", ignoresIf},
+	{"If of an absence never holds", "IfHoldsForWhatIsStillAbsent", bendsIf(func(s *tiers.Stamp, head tiers.Stamp) {
+		*s = tiers.Stamp{Epoch: head.Epoch, Revision: head.Revision + 9}
+	})},
+	{"If of an absence always holds", "IfHoldsForWhatIsStillAbsent", bendsIf(func(s *tiers.Stamp, _ tiers.Stamp) { *s = tiers.Stamp{} })},
+	{"If of an absence takes the future", "IfHoldsForWhatIsStillAbsent", bendsIf(func(s *tiers.Stamp, head tiers.Stamp) {
+		if s.Newer(head) {
+			*s = head
+		}
+	})},
+	{"If of an absence forgets what was in between", "IfHoldsForWhatIsStillAbsent", bendsIf(func(s *tiers.Stamp, head tiers.Stamp) {
+		if s.Epoch == head.Epoch && !s.Newer(head) {
+			*s = head
+		}
+	})},
 	{"updates are lost", "ConcurrentUpdatesAreNotLost", ignoresIf},
 	{"write is retried", "DeleteIsFinal", func() tiers.Source { return writesTwice{memory.NewSource()} }},
 	{"refusal has an unknown outcome", "BadDataIsRefused", func() tiers.Source { return neverSure{memory.NewSource()} }},
@@ -129,6 +143,27 @@ func (s noIf) Write(ctx context.Context, ns string, writes []tiers.Write) (tiers
 			}
 		}
 		writes[i].If = nil
+	}
+	return s.Source.Write(ctx, ns, writes)
+}
+
+// bentIf changes the conditions of names that have no value, given the head.
+type bentIf struct {
+	tiers.Source
+	bend func(at *tiers.Stamp, head tiers.Stamp)
+}
+
+func bendsIf(bend func(at *tiers.Stamp, head tiers.Stamp)) func() tiers.Source {
+	return func() tiers.Source { return bentIf{memory.NewSource(), bend} }
+}
+
+func (s bentIf) Write(ctx context.Context, ns string, writes []tiers.Write) (tiers.Stamp, error) {
+	for i, w := range writes {
+		if r := s.Load(ctx, ns, []string{w.Name})[0]; w.If != nil && r.Kind == tiers.Absent {
+			at := *w.If
+			s.bend(&at, r.Stamp)
+			writes[i].If = &at
+		}
 	}
 	return s.Source.Write(ctx, ns, writes)
 }

@@ -3,6 +3,7 @@ package tiertest
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ type electCheck struct {
 
 var electChecks = []electCheck{
 	{"OneLeadsAtATime", oneLeadsAtATime},
+	{"ASpareGetsItsTurn", aSpareGetsItsTurn},
 	{"TheNextLeadsSoon", theNextLeadsSoon},
 	{"WhoGivesUpStandsBack", whoGivesUpStandsBack},
 	{"NamespacesElectApart", namespacesElectApart},
@@ -89,7 +91,7 @@ func (p *electProbe) leads(c *candidate, what string) {
 
 func oneLeadsAtATime(p *electProbe) {
 	var all []*candidate
-	for range 4 {
+	for range 3 { // all of whom stand ready
 		c := p.stand(p.ns, nil)
 		defer c.stop()
 		all = append(all, c)
@@ -114,6 +116,26 @@ func oneLeadsAtATime(p *electProbe) {
 		}
 		all[leader].stop()
 		all = append(all[:leader], all[leader+1:]...)
+	}
+}
+
+// Those for whom there is no place at first look for one every few seconds.
+func aSpareGetsItsTurn(p *electProbe) {
+	p.wait += 10 * time.Second
+	var all []*candidate
+	for range 5 {
+		c := p.stand(p.ns, nil)
+		defer c.stop()
+		all = append(all, c)
+	}
+	for len(all) > 0 {
+		leader := -1
+		p.eventually(func() bool {
+			leader = slices.IndexFunc(all, func(c *candidate) bool { return c.leads.Load() })
+			return leader >= 0
+		}, "one of %d candidates leads", len(all))
+		all[leader].stop()
+		all = slices.Delete(all, leader, leader+1)
 	}
 }
 

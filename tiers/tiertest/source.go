@@ -27,6 +27,7 @@ var sourceChecks = []sourceCheck{
 	{"DeleteOfAbsentStepsNothing", deleteOfAbsentStepsNothing},
 	{"StampsGrowAcrossDeletes", stampsGrowAcrossDeletes},
 	{"IfHoldsOnlyForTheCurrentStamp", ifHolds},
+	{"IfHoldsForWhatIsStillAbsent", ifHoldsForAbsence},
 	{"NamesAreTakenLiterally", namesAreTakenLiterally},
 	{"BadNamesAreRefused", badNamesAreRefused},
 	{"FalsyDataAreValues", falsyDataAreValues},

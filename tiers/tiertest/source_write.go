@@ -148,35 +148,69 @@ func stampsGrowAcrossDeletes(p *sourceProbe) {
 	}
 }
 
+// conditionally writes a name, or deletes it if data is empty, on condition.
+func conditionally(at tiers.Stamp, data string) tiers.Write {
+	return tiers.Write{Name: "a", Data: []byte(data), If: &at, Delete: data == ""}
+}
+
+// conflicts makes a write whose condition must not hold.
+func (p *sourceProbe) conflicts(what string, w tiers.Write) {
+	p.Helper()
+	head := p.head()
+	if err := p.refused(what, w); !errors.Is(err, tiers.ErrConflict) {
+		p.Fatalf("%s: %v, want ErrConflict", what, err)
+	}
+	if got := p.head(); got != head {
+		p.Fatalf("%s moved the head from %v to %v", what, head, got)
+	}
+}
+
 func ifHolds(p *sourceProbe) {
-	write := func(at tiers.Stamp, data string) tiers.Write {
-		return tiers.Write{Name: "a", Data: []byte(data), If: &at, Delete: data == ""}
-	}
-	conflict := func(what string, w tiers.Write) {
-		p.Helper()
-		head := p.head()
-		if err := p.refused(what, w); !errors.Is(err, tiers.ErrConflict) {
-			p.Fatalf("%s: %v, want ErrConflict", what, err)
-		}
-		if got := p.head(); got != head {
-			p.Fatalf("%s moved the head from %v to %v", what, head, got)
-		}
-	}
-	other := p.set("other", `1`)
-	conflict("a row's stamp for a name without one", write(other, `1`))
+	write := conditionally
 	first := p.write(write(tiers.Stamp{}, `1`))
-	conflict("the zero stamp for a row", write(tiers.Stamp{}, `2`))
-	conflict("a newer stamp than the row's", write(step(first), `2`))
+	p.conflicts("the zero stamp for a row", write(tiers.Stamp{}, `2`))
+	p.conflicts("a newer stamp than the row's", write(step(first), `2`))
 	later := first
 	later.Epoch++
-	conflict("the stamp of another epoch", write(later, `2`))
+	p.conflicts("the stamp of another epoch", write(later, `2`))
 	p.holds("a", `1`, first)
 	p.set("other", `2`)
 	second := p.write(write(first, `2`))
-	conflict("an old stamp of the row", write(first, `3`))
-	conflict("a delete by an old stamp", write(first, ""))
+	p.conflicts("an old stamp of the row", write(first, `3`))
+	p.conflicts("a delete by an old stamp", write(first, ""))
 	p.holds("a", `2`, second)
-	deleted := p.write(write(second, ""))
-	conflict("the stamp of a delete", write(deleted, `3`))
+	p.write(write(second, ""))
+	p.conflicts("the stamp of a row that was deleted", write(second, `3`))
 	p.holds("a", `3`, p.write(write(tiers.Stamp{}, `3`)))
+}
+
+// What is read of a name without a value can be named in a condition, until
+// something was there in between.
+func ifHoldsForAbsence(p *sourceProbe) {
+	write := conditionally
+	p.set("other", `1`)
+	never := p.absent("a").Stamp
+	p.conflicts("a stamp newer than the head, for no row", write(step(never), `1`))
+	later := never
+	later.Epoch++
+	p.conflicts("the stamp of another epoch, for no row", write(later, `1`))
+	p.set("other", `2`)
+	first := p.write(write(never, `1`))
+	p.holds("a", `1`, first)
+	p.conflicts("the stamp of an absence that has ended", write(never, `2`))
+	deleted := p.write(write(first, ""))
+	p.conflicts("the stamp of an absence before the last value", write(never, `2`))
+	p.conflicts("the stamp of the value that was deleted", write(first, `2`))
+	p.set("other", `3`)
+	second := p.write(write(deleted, `2`))
+	p.holds("a", `2`, second)
+	p.delete("a")
+	p.set("other", `4`)
+	third := p.write(write(p.absent("a").Stamp, `3`))
+	p.holds("a", `3`, third)
+	p.delete("a")
+	head := p.head()
+	if got := p.write(write(head, "")); got != head {
+		p.Fatalf("a delete of an absent name, on condition, returns %v, the head is %v", got, head)
+	}
 }

@@ -1,5 +1,5 @@
 // Package tiertest checks that a store keeps the contract of package tiers. A
-// store's own tests call TestSource or TestCache; the suite needs the standard
+// store's own tests call TestSource, TestReadOnlySource or TestCache; the suite needs the standard
 // library alone, and runs in real time.
 //
 // Each promise is one check, a subtest named after it. A check works in a
@@ -21,7 +21,7 @@ const patience = 5 * time.Second
 
 // TestSource checks a source. open is called once, with t, and may use its
 // Cleanup to close what it returns. The store may hold other namespaces. A
-// source that is a tiers.Elector is checked for that, too.
+// source that is a tiers.Elector or a tiers.Compacter is checked for that, too.
 func TestSource(t *testing.T, open func(t *testing.T) tiers.Source) {
 	source := open(t)
 	for _, c := range sourceChecks {
@@ -31,6 +31,9 @@ func TestSource(t *testing.T, open func(t *testing.T) tiers.Source) {
 	}
 	if elector, ok := source.(tiers.Elector); ok {
 		testElector(t, elector)
+	}
+	if compacter, ok := source.(tiers.Compacter); ok {
+		testCompacter(t, source, compacter)
 	}
 }
 

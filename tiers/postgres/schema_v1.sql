@@ -1,4 +1,5 @@
--- Schema of fastopt, version 1. Postgres 14 or newer.
+-- Schema of fastopt, version 1. Postgres 14 or newer. It is not changed any more:
+-- what comes later is a version of its own.
 --
 -- Its idea: whoever changes fastopt.options, the library or plain SQL, gets the
 -- same stamps. Triggers take the writer lock before any row is touched, step
@@ -9,11 +10,7 @@
 --   INSERT INTO fastopt.options (namespace, name, value) VALUES ('checkout', 'http.max-body', '1048576');
 --   DELETE FROM fastopt.options WHERE namespace = 'checkout' AND name = 'http.max-body';
 --
--- Grants. A reader needs
---   GRANT USAGE ON SCHEMA fastopt TO r;  GRANT SELECT ON ALL TABLES IN SCHEMA fastopt TO r;
--- a writer also
---   GRANT INSERT, UPDATE, DELETE ON fastopt.options TO w;  GRANT UPDATE ON fastopt.epoch TO w;
--- The second lets it step the epoch after a failover or a restore.
+-- Who may do what: roles.sql.
 
 DO $$ BEGIN
     IF to_regnamespace('fastopt') IS NULL THEN CREATE SCHEMA fastopt; END IF;
