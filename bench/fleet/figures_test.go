@@ -121,3 +121,15 @@ func TestTheTableMarksWhatWasNotReached(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRelayIsToldFromTheOthers(t *testing.T) {
+	before := []status{{Relays: 1}, {CPU: 5e8}, {}, {}}
+	after := []status{{CPU: 1e9, Allocs: 90}, {CPU: 1e9, Allocs: 20}, {CPU: 5e8, Allocs: 40, Relays: 1}, {CPU: 25e7, Allocs: 10}}
+	var got []float64
+	for _, f := range ownCosts("", before, after, 2) {
+		got = append(got, f.value)
+	}
+	if want := []float64{50, 45, 25, 10}; !reflect.DeepEqual(got, want) {
+		t.Errorf("processor and allocations of the relay, and of the others: %v, want %v", got, want)
+	}
+}

@@ -42,8 +42,7 @@ func atRest(ctx context.Context, w *world, options int) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	leader, err := w.settle(ctx, ps)
-	if err != nil {
+	if _, err := w.settle(ctx, ps); err != nil {
 		return nil, err
 	}
 	pause(ctx, time.Duration(w.lab.few(15, 1))*time.Second) // the first renewal is over
@@ -66,22 +65,29 @@ func atRest(ctx context.Context, w *world, options int) ([]figure, error) {
 		{name: prefix + "scripts of Redis (fills, marks)", unit: "/s", value: float64(scripts(commands)) / seconds},
 		{name: prefix + "reads of options among them", unit: "/s", value: float64(statements.total(readsNames)) / seconds},
 	}
-	var cpu, allocs []float64
-	for i, p := range ps {
-		c := float64(after.workers[i].CPU-before.workers[i].CPU) / 1e9 / seconds * 100
-		a := float64(after.workers[i].Allocs-before.workers[i].Allocs) / seconds
-		if p == leader {
-			figures = append(figures,
-				figure{name: prefix + "the relay: processor", unit: "%", value: c, asked: 0.2},
-				figure{name: prefix + "the relay: allocations", unit: "/s", value: a, asked: 10})
-			continue
+	return append(figures, ownCosts(prefix, before.workers, after.workers, seconds)...), nil
+}
+
+// ownCosts tells what processes at rest cost themselves: the relay, and the
+// worst of the others. If the right moved meanwhile, both who had it count as it.
+func ownCosts(prefix string, before, after []status, seconds float64) []figure {
+	var all []figure
+	for _, kind := range []struct {
+		who   string
+		relay bool
+	}{{"the relay", true}, {"another process, worst", false}} {
+		var cpu, allocs []float64
+		for i, b := range before {
+			if a := after[i]; (b.Relays+a.Relays > 0) == kind.relay {
+				cpu = append(cpu, float64(a.CPU-b.CPU)/1e9/seconds*100)
+				allocs = append(allocs, float64(a.Allocs-b.Allocs)/seconds)
+			}
 		}
-		cpu, allocs = append(cpu, c), append(allocs, a)
+		all = append(all,
+			figure{name: prefix + kind.who + ": processor", unit: "%", value: percentile(cpu, 1), asked: 0.2},
+			figure{name: prefix + kind.who + ": allocations", unit: "/s", value: percentile(allocs, 1), asked: 10})
 	}
-	return append(figures,
-		figure{name: prefix + "another process: processor, worst of them", unit: "%", value: percentile(cpu, 1), asked: 0.2},
-		figure{name: prefix + "another process: allocations, worst of them", unit: "/s", value: percentile(allocs, 1), asked: 10},
-	), nil
+	return all
 }
 
 // A count is what servers and workers say of themselves at one instant.
