@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	load := loadAverage()
+	at := place(l, args)
 	var all []result
 	var errs []error
 	for _, r := range chosen {
@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 			break
 		}
 	}
-	printWhere(out, l, args, load)
+	fmt.Fprint(out, at)
 	printTable(out, all)
 	return errors.Join(errs...)
 }
@@ -137,15 +137,18 @@ func measure(ctx context.Context, l *lab, r row, runs int) ([]result, error) {
 	return collect(r.name, all), nil
 }
 
-// printWhere says what was measured, and where.
-func printWhere(out io.Writer, l *lab, args []string, load string) {
-	fmt.Fprintf(out, "command: go run ./fleet %s\n", strings.Join(args, " "))
-	fmt.Fprintf(out, "commit: %s\n", commit())
-	fmt.Fprintf(out, "date: %s\n", time.Now().UTC().Format(time.DateOnly))
-	fmt.Fprintf(out, "go: %s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	fmt.Fprintf(out, "processors: %d\n", runtime.NumCPU())
-	fmt.Fprintf(out, "load average before: %s\n", load)
-	fmt.Fprintf(out, "processes: %d that read, and one that writes\n\n", l.processes)
+// place says what is about to be measured, and where.
+func place(l *lab, args []string) string {
+	return fmt.Sprintf(`command: go run ./fleet %s
+commit: %s
+date: %s
+go: %s %s/%s
+processors: %d
+load average before: %s
+processes: %d that read, and one that writes
+
+`, strings.Join(args, " "), commit(), time.Now().UTC().Format(time.DateOnly),
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), loadAverage(), l.processes)
 }
 
 // loadAverage tells what else the machine does, where the system says so.
