@@ -82,13 +82,7 @@ func (s *marks) init(m *Manager) {
 func (s *marks) run() {
 	timer := time.NewTimer(markEvery)
 	defer timer.Stop()
-	for {
-		select {
-		case <-s.m.ctx.Done():
-			return
-		case <-timer.C:
-		case <-s.kick:
-		}
+	for sleep(s.m.ctx, timer, s.kick) {
 		s.look(s.m.ctx)
 		timer.Reset(markEvery - time.Duration(s.m.jitter()*float64(markEvery/10)))
 	}

@@ -38,10 +38,7 @@ func (r *relay) sweep(ctx context.Context, t *trouble) {
 			if rest(ctx, t.wait(ctx, err)); ctx.Err() != nil {
 				return
 			}
-			select {
-			case <-r.wanted: // the next attempt begins after that
-			default:
-			}
+			unring(r.wanted) // the next attempt begins after that
 		}
 		t.over()
 		r.m.stats.relayResyncs.Add(1)
