@@ -212,7 +212,7 @@ var mutants = []mutant{
 
 	// Renewal without a request (P7).
 	{"u1", "renewed though a push came", "", []edit{
-		{key, "	if k.held.Load() != token+1 || !lately", "	if k.held.Load() == 0 || !lately"},
+		{key, "	if k.held.Load() != token+1 || !lately", "	if k.held.Load() == 0 || token == 0 && never == 0 || !lately"},
 		{key, "	if cur.key != k || cur.token != token ||", "	if cur.key != k ||"}}},
 	{"u2", "renewed though nobody feeds the cache", "", []edit{
 		{key, " || !m.marks.fed() {", " {"}}},
