@@ -98,6 +98,9 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 	var sent bool
 	var answered int
 	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
+		if c.IsClosed() {
+			return errUnsent
+		}
 		sent = true
 		st, answered, err = s.send(ctx, c, b)
 		return err
@@ -110,7 +113,7 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 			err = errClosed
 		}
 		return tiers.Stamp{}, notApplied(fault("write", err))
-	case pgconn.SafeToRetry(err):
+	case unsent(err):
 		if ctx.Err() != nil {
 			return tiers.Stamp{}, notApplied(fault("write", ctx.Err()))
 		}
@@ -120,6 +123,14 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 		return tiers.Stamp{}, notApplied(s.refusal(ctx, b, err, answered))
 	}
 	return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.Unknown, Err: wrap("write", tiers.ErrUnavailable, err)}
+}
+
+// unsent reports whether err, of a connection that was open before, surely came
+// before the first byte was sent. That the connection is closed does not say so,
+// whatever pgx says: it is what reading the answers of a batch gives, too, once
+// the connection has died (R33).
+func unsent(err error) bool {
+	return pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed)
 }
 
 // send sends the batch and reads its answers. answered counts the statements of
