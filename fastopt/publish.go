@@ -89,8 +89,8 @@ func (k *key) install(a *answer) outcome {
 		v := decide(cur, a, sum)
 		if v == conflict {
 			k.m.stats.conflicts.Add(1)
-			if v = refuse; a.origin == Source && a.asked > cur.asked.Load() {
-				v = replace // the source has the last word
+			if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {
+				v = replace // the source has the last word, or who speaks for it
 			}
 		}
 		corrects := a.corrects(cur)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -62,33 +64,79 @@ func (r *relay) pause(ctx context.Context) {
 	rest(ctx, patrolEvery-time.Duration(r.m.jitter()*float64(patrolEvery/5)))
 }
 
-// round offers all rows once, in steps.
+// round offers all rows once, in steps, and then what has no row any more.
 func (r *relay) round(ctx context.Context) {
+	unseen := make(map[string]bool, len(r.m.keys))
+	for _, k := range r.m.keys {
+		unseen[k.full] = true
+	}
+	if r.roundOfRows(ctx, unseen) {
+		r.roundOfAbsents(ctx, slices.Sorted(maps.Keys(unseen)))
+	}
+}
+
+// roundOfRows offers all rows and tombstones, takes their names out of unseen, and reports
+// whether it went through.
+func (r *relay) roundOfRows(ctx context.Context, unseen map[string]bool) bool {
 	next, stop := iter.Pull2(r.m.cfg.Source.Scan(ctx, r.m.cfg.Namespace))
 	defer stop()
+	var failure error
 	for more := true; more && ctx.Err() == nil; {
 		var rows []tiers.Record
 		for size := 0; len(rows) < patrolRows && size < chunkSize; {
 			rec, err, ok := next()
+			failure = err
 			if more = ok && err == nil; !more {
 				break
 			}
+			delete(unseen, rec.Name)
 			rows, size = append(rows, rec), size+len(rec.Data)
 		}
-		if len(rows) == 0 {
-			return
-		}
-		ahead, err := r.offerSome(ctx, rows)
-		if err == nil {
-			err = r.correct(ctx, ahead)
-		}
-		if err != nil {
-			return
+		if !r.compare(ctx, rows) {
+			return false
 		}
 		if more {
 			r.pause(ctx)
 		}
 	}
+	return failure == nil && ctx.Err() == nil
+}
+
+// roundOfAbsents offers what the source says of options that are declared here
+// and have neither row nor tombstone: a row that was removed with the triggers
+// off is announced by nothing, and shown by no scan.
+func (r *relay) roundOfAbsents(ctx context.Context, names []string) {
+	for some := range slices.Chunk(names, patrolRows) {
+		if r.pause(ctx); ctx.Err() != nil {
+			return
+		}
+		bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
+		results := r.m.cfg.Source.Load(bound, r.m.cfg.Namespace, some)
+		cancel()
+		rows := make([]tiers.Record, 0, len(results))
+		for _, res := range results {
+			if res.Err != nil {
+				return
+			}
+			rows = append(rows, res.Record)
+		}
+		if !r.compare(ctx, rows) {
+			return
+		}
+	}
+}
+
+// compare offers rows, corrects what contradicts them, and reports whether that
+// went well.
+func (r *relay) compare(ctx context.Context, rows []tiers.Record) bool {
+	if len(rows) == 0 {
+		return true
+	}
+	ahead, err := r.offerSome(ctx, rows)
+	if err == nil {
+		err = r.correct(ctx, ahead)
+	}
+	return err == nil
 }
 
 // correct replaces what the cache holds of names by what the source says, if
@@ -112,7 +160,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
 		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
 			raw = c.Raw
-		} else if held[i].Err != nil || !held[i].Stamp.Newer(truth[i].Stamp) {
+		} else if held[i].Err != nil || !contradicted(held[i].Record, truth[i].Record) {
 			continue
 		}
 		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.names(epoch) {
@@ -132,8 +180,18 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 	return failure
 }
 
+// contradicted reports whether truth, which was read later, knows nothing so new
+// as held, or says another thing with the same stamp.
+func contradicted(held, truth tiers.Record) bool {
+	return held.Stamp.Newer(truth.Stamp) || held.Stamp == truth.Stamp && sumOf(held) != sumOf(truth)
+}
+
 // corrected counts and logs that the source contradicted a stamp.
 func (m *Manager) corrected(name string, held, truth tiers.Stamp) {
 	m.stats.corrections.Add(1)
+	if held == truth {
+		m.cfg.Logger.Warn("fastopt: the source has another value of the stamp that was held: corrected", "option", name, "stamp", held)
+		return
+	}
 	m.cfg.Logger.Warn("fastopt: the source knows nothing so new as was held: corrected", "option", name, "held", held, "source", truth)
 }

@@ -117,8 +117,10 @@ type Fill struct {
 // A FillResult says what became of a Fill.
 type FillResult struct {
 	Stored bool // false with a nil Err: the cache holds this record or a newer one
-	Ahead  bool // not stored, because the stamp that the cache holds is newer
-	Err    error
+	// Ahead: not stored, because the stamp that the cache holds is newer, or the
+	// same with other contents.
+	Ahead bool
+	Err   error
 }
 
 // EventKind tells what a watcher is told.
