@@ -257,6 +257,29 @@ func TestR7APushBeforeTheWaitIsNotMissed(t *testing.T) {
 	})
 }
 
+// … also if that push comes so soon after another that it starts no flight.
+func TestR7APushThatStartsNoFlightWakesWhoIsAboutToWait(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		writer := newFleet(w, 1)
+		set := func(v int) { must(t, second(writer.limits[0].Set(ctx, "x", v))); settle() }
+		var f fleet
+		cfg := w.config()
+		leases := &leasing{Cache: w.cache, f: func() {}}
+		cfg.Cache = leases
+		f.add(w, cfg)
+		f.load(t, 1)
+		set(8) // loaded anew; for 100 ms no other push does that
+		w.store.Flush()
+		w.store.Lease(ctx, "default", []string{"f/x"}, time.Minute) // by nobody who will ever fill
+		settle()
+		leases.once = sync.Once{}
+		leases.f = func() { set(9) }
+		for _, r := range f.load(t, 10) {
+			want(t, r, 9, fastopt.Fresh, fastopt.Cache)
+		}
+	})
+}
+
 // I24: Close ends flights that wait for another process, and who waits for them.
 func TestCloseEndsWhatWaitsForAnotherProcess(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
