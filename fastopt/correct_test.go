@@ -195,11 +195,6 @@ func TestR27ThePatrolFindsOneStampWithTwoValues(t *testing.T) {
 			inMarkedWorld(t, func(t *testing.T, w *world) {
 				held.Stamp = w.sql("foo", `"v"`) // the head
 				relay := w.openRelay()
-				cfg := w.config()
-				cfg.Source = nil
-				var r fastopt.Registry
-				alone := fastopt.New(&r, held.Name, "d")
-				w.open(cfg, &r)
 				withSource, _ := process(w, held.Name, "d")
 				var declares fastopt.Registry
 				fastopt.New(&declares, "gone", "d")
@@ -207,6 +202,11 @@ func TestR27ThePatrolFindsOneStampWithTwoValues(t *testing.T) {
 				time.Sleep(time.Second)
 				found := w.store.Load(ctx, "default", []string{held.Name})[0]
 				w.store.Fill(ctx, "default", []tiers.Fill{{Record: held, Replace: found.Raw}})
+				cfg := w.config()
+				cfg.Source = nil
+				var r fastopt.Registry
+				alone := fastopt.New(&r, held.Name, "d")
+				w.open(cfg, &r) // knows nothing else
 				cfg = w.config()
 				cfg.Relay = fastopt.Auto
 				m := w.open(cfg, &declares)
@@ -231,6 +231,36 @@ func TestR27ThePatrolFindsOneStampWithTwoValues(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who has no source follows a correction to a lower stamp as well, but no cache
+// that is only behind: as long as nobody feeds it, nobody has corrected it.
+func TestWithoutASourceACorrectionIsFollowedOnceTheCacheIsFed(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		truth := w.sql("foo", `"v"`)
+		relay := w.openRelay()
+		cfg := w.config()
+		cfg.Source = nil
+		var r fastopt.Registry
+		alone := fastopt.New(&r, "foo", "d")
+		m := w.open(cfg, &r)
+		time.Sleep(time.Second)
+		must(t, relay.Close())
+		w.poison("foo", `"poison"`, future)
+		settle()
+		want(t, alone.Inspect(), "poison", fastopt.Fresh, fastopt.Cache)
+		w.poison("foo", `"v"`, truth)
+		time.Sleep(30 * time.Second)
+		if r := alone.Inspect(); r.Value != "poison" || r.State != fastopt.Stale {
+			t.Errorf("with nobody to feed the cache: %+v", r)
+		}
+		w.openRelay()
+		time.Sleep(4 * time.Second)
+		want(t, alone.Inspect(), "v", fastopt.Fresh, fastopt.Cache)
+		if n := m.Stats().Corrections; n != 1 {
+			t.Errorf("%d corrections", n)
+		}
+	})
 }
 
 // I4: a process reads its own write also where the cache had told it of a stamp

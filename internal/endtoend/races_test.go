@@ -1,9 +1,11 @@
 package endtoend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,32 +56,62 @@ func (w *world) cached(c tiers.Cache, name string) string {
 	return string(r.Data)
 }
 
+// quiet listens from now on for changes of a name in Redis. The check it returns
+// fails the test if there was one: processes would repair it soon, and hide it.
+func (w *world) quiet(name string) (check func()) {
+	w.t.Helper()
+	cache := w.config().Cache
+	var changes, since atomic.Int64 // since: of the last Alive
+	watch, cancel := context.WithCancel(ctx)
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		cache.Watch(watch, "shop", func(e tiers.Event) {
+			switch {
+			case e.Kind == tiers.Changed && e.Name == name:
+				changes.Add(1)
+			case e.Kind == tiers.Alive:
+				since.Store(e.Since.UnixNano())
+			}
+		})
+	})
+	w.t.Cleanup(func() { cancel(); listening.Wait() })
+	within(w.t, 2*time.Second, "the watch is alive", func() bool { return since.Load() > 0 })
+	cache.Load(ctx, "shop", []string{name}) // so that changes are announced
+	return func() {
+		w.t.Helper()
+		now := time.Now().UnixNano()
+		within(w.t, 3*time.Second, "all changes are announced", func() bool { return since.Load() > now })
+		if n := changes.Load(); n > 0 {
+			w.t.Errorf("%s was changed in Redis %d times", name, n)
+		}
+	}
+}
+
 const member = "limit/k"
 
 // stalledFill has one process read a member from the source and stall before it
-// fills Redis, while another one does what meanwhile says. Then Redis, and the
-// process that stalled, must have what that left behind, not what was read.
+// fills Redis, while another one does what meanwhile says. Then the late fill
+// changes nothing, and the process that stalled reads what is there.
 func stalledFill(t *testing.T, row, held string, value int, meanwhile func(other *process)) {
 	w := newWorld(t)
 	slow, other, onlooker := w.unled(), w.unled(), w.config().Cache
 	if row != "" {
 		w.sql(`INSERT INTO fastopt.options (namespace, name, value) VALUES ('shop', 'limit/k', '` + row + `')`)
 	}
-	entered := false
+	entered := make(chan func(), 1)
 	hookOnce(t, point.FillSend, slow, member, func() {
-		entered = true
 		meanwhile(other)
-		if got := w.cached(onlooker, member); got != held {
-			t.Errorf("before the late fill Redis holds %s, want %s", got, held)
-		}
+		entered <- w.quiet(member)
 	})
-	slow.limit.Load(ctx, "k")
-	within(t, 2*time.Second, "the late fill is refused", func() bool { return entered && slow.limit.Load(ctx, "k").Value == value })
-	for range 50 {
-		if got := w.cached(onlooker, member); got != held {
-			t.Fatalf("after the late fill Redis holds %s, want %s", got, held)
-		}
-		time.Sleep(time.Millisecond)
+	go slow.limit.Load(ctx, "k")
+	check := <-entered
+	check() // meanwhile the late fill is sent …
+	check() // … and what it changed is announced
+	if got := w.cached(onlooker, member); got != held {
+		t.Errorf("after the late fill Redis holds %s, want %s", got, held)
+	}
+	if r := slow.limit.Load(ctx, "k"); r.Value != value || r.Err != nil {
+		t.Errorf("the slow one reads %+v", r)
 	}
 }
 
@@ -101,9 +133,14 @@ func second[A any](_ A, err error) error { return err }
 func TestR3CrossedWritersLeaveTheLaterCommit(t *testing.T) {
 	w := newWorld(t)
 	a, b, onlooker := w.unled(), w.unled(), w.config().Cache
-	for i := range 5 {
-		hookOnce(t, point.WriteFill, a, "n", func() { set(t, b, 100+i) })
+	for i := range 3 {
+		var check func()
+		hookOnce(t, point.WriteFill, a, "n", func() {
+			set(t, b, 100+i)
+			check = w.quiet("n")
+		})
 		set(t, a, i)
+		check()
 		for _, p := range []*process{a, b} {
 			p.sees(t, 2*time.Second, 100+i)
 		}
