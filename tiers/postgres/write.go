@@ -188,50 +188,6 @@ func refused(err error, answered, statements int) bool {
 	return pe.SeverityUnlocalized == "ERROR" || answered < statements
 }
 
-// refusal says why the server refused b, after answered of its statements.
-func (s *Source) refusal(ctx context.Context, b *batch, err error, answered int) error {
-	class := classOf(err)
-	switch codeOf(err) {
-	case stateHistory:
-		err = errHistory
-	case stateConflict:
-		err = s.conflict(ctx, b)
-	case stateStatement:
-		err = errLost
-	case stateReadOnly:
-		err = fmt.Errorf("%w: %s", tiers.ErrReadOnly, text(err))
-	case stateGrant:
-		if explained := s.explain(ctx, err); explained != err {
-			err = explained
-			break
-		}
-		err = fmt.Errorf("%w: GRANT %s ON fastopt.options to it, as postgres.Roles does (SQLSTATE %s)", tiers.ErrReadOnly, b.rights(answered), stateGrant)
-	case "55P03", "57014":
-		if who := s.blocker(ctx); who != "" {
-			err = fmt.Errorf("%w: %s: %s", class, text(err), who)
-		}
-	default:
-		err = s.explain(ctx, err)
-	}
-	return wrap("write", class, err)
-}
-
-// conflict is the error of a batch of which a stamp is not current. A schema of
-// version 1 takes no stamp for a name without a value, however current it is.
-func (s *Source) conflict(ctx context.Context, b *batch) error {
-	if s.schema.version.Load() >= 2 {
-		return tiers.ErrConflict
-	}
-	var newer bool
-	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		return s.queryRow(ctx, c, absentIfSQL, []any{b.namespace, b.ifNames, b.ifEpochs, b.ifRevisions}, &newer)
-	})
-	if err == nil && newer {
-		return fmt.Errorf("%w: the schema fastopt has version 1, which knows no condition with the stamp of an absent name: run postgres.Migrate", tiers.ErrSetup)
-	}
-	return tiers.ErrConflict
-}
-
 func notApplied(err error) error {
 	return &tiers.WriteError{Outcome: tiers.NotApplied, Err: err}
 }
