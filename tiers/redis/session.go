@@ -264,10 +264,8 @@ func (s *session) do(keys []string, build func(b rueidis.Builder, i int) rueidis
 	})
 }
 
+// pick returns the keys at places, in the order of places.
 func pick(keys []string, places []int) []string {
-	if len(places) == len(keys) {
-		return keys
-	}
 	picked := make([]string, len(places))
 	for i, place := range places {
 		picked[i] = keys[place]
