@@ -240,7 +240,7 @@ func (s *session) read(keys []string) []reply {
 	case s.polls != nil:
 		load := s.polls.depart(s.now())
 		all := read()
-		s.polls.land(load, keys, all)
+		s.polls.land(load, keys, all, func(key string) { s.hub.changed(s, key) })
 		return all
 	case s.set.cluster:
 		return s.readInCluster(keys, read)
