@@ -1,8 +1,11 @@
 package redis
 
 import (
+	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // Two nodes may send what they are asked to one third: then its replies stand in
@@ -34,6 +37,51 @@ func TestRepliesStandInTheOrderOfKeys(t *testing.T) {
 			if res.Err != nil || string(res.Data) != fmt.Sprint(i) {
 				t.Fatalf("key of node %d: %q, %v", i, res.Data, res.Err)
 			}
+		}
+	}
+}
+
+// A cluster behind an address translator names ports alone, and one that goes by
+// names may have a node without.
+func TestANodeIsFoundByItsPortAlone(t *testing.T) {
+	r := startCluster(t, 2, false)
+	for _, op := range r.ops {
+		op.do("CONFIG", "SET", "cluster-preferred-endpoint-type", "unknown-endpoint")
+	}
+	c := ready(t, open(t, r.url()))
+	put(t, c, value("x", 1, 1, `1`))
+	to := 1 - r.owner(keyOf("x"))
+	r.moveSlot(keyOf("x"), to, func() {
+		if err := load(t, c, "{"+keyOf("x")+"}").Err; !errors.Is(err, tiers.ErrMiss) { // ASK
+			t.Error(err)
+		}
+	})
+	if err := load(t, c, "x").Err; err != nil { // MOVED
+		t.Error(err)
+	}
+	for _, op := range r.ops {
+		op.do("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname")
+	}
+	var err error
+	eventually(t, "the name to be missed", func() bool { err = load(t, c, "x").Err; return err != nil })
+	if !errors.Is(err, tiers.ErrUnavailable) || errors.Is(err, tiers.ErrSetup) {
+		t.Error(err)
+	}
+}
+
+func TestAddressesAsNodesNameThem(t *testing.T) {
+	for _, k := range []struct{ host, port, from, want string }{
+		{"10.0.0.1", "1", "a:2", "10.0.0.1:1"},
+		{"node.example", "1", "a:2", "node.example:1"},
+		{"::1", "1", "a:2", "[::1]:1"},
+		{"[::1]", "1", "a:2", "[::1]:1"},
+		{"::ffff:10.0.0.1", "1", "a:2", "[::ffff:10.0.0.1]:1"},
+		{"", "1", "a:2", "a:1"},
+		{"", "1", "[::2]:2", "[::2]:1"},
+		{"?", "1", "a:2", ""},
+	} {
+		if got := announced(k.host, k.port, k.from); got != k.want {
+			t.Errorf("%+v: got %q", k, got)
 		}
 	}
 }

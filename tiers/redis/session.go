@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -275,8 +276,8 @@ func pick(keys []string, places []int) []string {
 
 // explain puts an error of a command into the words of package tiers.
 func (s *session) explain(err error) error {
-	if s.slots.Load() != nil && redirect(err) != nil {
-		return fmt.Errorf("%w: the cluster is moving the key", tiers.ErrUnavailable)
+	if re, ok := rueidis.IsRedisErr(err); ok && s.slots.Load() != nil && (strings.HasPrefix(re.Error(), "MOVED ") || strings.HasPrefix(re.Error(), "ASK ")) {
+		return fmt.Errorf("%w: the cluster is moving the key, or it is of a node without a name (cluster-announce-hostname)", tiers.ErrUnavailable)
 	}
 	return explain(err)
 }
