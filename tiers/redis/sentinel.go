@@ -45,13 +45,13 @@ func (s *session) beginSentinel() (*sentinel, error) {
 		return nil, err
 	}
 	w := &sentinel{s: s, master: n}
-	if err := n.conn.await(w.stillMaster); err != nil {
+	if err := w.stillMaster(); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-// stillMaster asks the server itself.
+// stillMaster asks the server itself, whose heartbeats bound the wait.
 func (w *sentinel) stillMaster() error {
 	role, err := w.master.client.Do(context.Background(), w.master.client.B().Role().Build()).ToArray()
 	if err != nil {

@@ -176,3 +176,26 @@ func TestSentinelsMayAskForAPassword(t *testing.T) {
 		t.Errorf("with: %v", err)
 	}
 }
+
+// The question whether it is the master stands beside a heartbeat on the same
+// connection, and must not end the watch over that.
+func TestAMasterThatFallsSilentAtItsFirstQuestionIsNoticed(t *testing.T) {
+	master := scripted(t, func() answers {
+		asked := false
+		return func(command string) string {
+			switch {
+			case command == "ROLE":
+				asked = true
+				return ""
+			case command == "PING" && asked: // the heartbeat; now the role is told, and nothing more
+				return "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+			}
+			return greets(func(string) string { return "" })(command)
+		}
+	})
+	host, port, _ := net.SplitHostPort(master)
+	c := open(t, "redis://"+startSentinel(t, host, port)+"?master_set="+masterName)
+	l := listen(t, c)
+	l.after(t, 0, "Alive", kind(tiers.Alive))
+	l.after(t, 0, "Lost", kind(tiers.Lost))
+}
