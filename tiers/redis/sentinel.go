@@ -36,7 +36,7 @@ type sentinel struct {
 
 // beginSentinel connects to the master.
 func (s *session) beginSentinel() (*sentinel, error) {
-	addr, err := s.findMaster()
+	addr, err := s.findMaster("")
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (w *sentinel) look() error {
 	if err != nil || addr == w.master.addr {
 		return nil
 	}
-	if addr, err = w.s.findMaster(); err == nil && addr != w.master.addr {
+	if addr, err = w.s.findMaster(w.master.addr); err == nil && addr != w.master.addr {
 		return errors.New("the master has been switched")
 	}
 	return nil
@@ -119,8 +119,9 @@ func (w *sentinel) hangUp() {
 }
 
 // findMaster asks all Sentinels at once and believes the one who has heard of
-// most switches.
-func (s *session) findMaster() (string, error) {
+// most switches. Among several it prefers what it was told before: Sentinels may
+// know one master by different addresses.
+func (s *session) findMaster(before string) (string, error) {
 	type answer struct {
 		addr  string
 		epoch uint64
@@ -140,7 +141,7 @@ func (s *session) findMaster() (string, error) {
 		switch {
 		case a.err != nil:
 			failed = a.err
-		case best == nil || a.epoch > best.epoch:
+		case best == nil || a.epoch > best.epoch || a.epoch == best.epoch && a.addr == before:
 			best = &a
 		}
 	}

@@ -199,3 +199,22 @@ func TestAMasterThatFallsSilentAtItsFirstQuestionIsNoticed(t *testing.T) {
 	l.after(t, 0, "Alive", kind(tiers.Alive))
 	l.after(t, 0, "Lost", kind(tiers.Lost))
 }
+
+// Two that know the master by different addresses mean the same one. Which of
+// them answers first is no switch.
+func TestSentinelsThatNameTheMasterDifferentlyAreNoSwitch(t *testing.T) {
+	host, port, _ := net.SplitHostPort(private(t, "bind=127.0.0.1 127.0.0.2").Addr())
+	second := startSentinel(t, "127.0.0.2", port)
+	c := open(t, "redis://"+startSentinel(t, host, port)+"?master_set="+masterName+"&addr="+second)
+	l := listen(t, c)
+	l.after(t, 0, "Alive", kind(tiers.Alive))
+	s, err := c.hub.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if addr, err := s.findMaster((*s.nodes.Load())[0].addr); err != nil || s.at(addr) == nil {
+			t.Fatalf("another master is found: %v", err)
+		}
+	}
+}
