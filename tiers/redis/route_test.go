@@ -3,7 +3,10 @@ package redis
 import (
 	"errors"
 	"fmt"
+	"net"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -83,5 +86,37 @@ func TestAddressesAsNodesNameThem(t *testing.T) {
 		if got := announced(k.host, k.port, k.from); got != k.want {
 			t.Errorf("%+v: got %q", k, got)
 		}
+	}
+}
+
+// Where a node cannot be reached that others send us to, every call for its keys
+// would dial for itself, one behind the other.
+func TestANodeThatCannotBeReachedIsDialedByOne(t *testing.T) {
+	r := startCluster(t, 2, false)
+	c := ready(t, open(t, r.url()))
+	s, err := c.hub.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	began := time.Now()
+	var calls sync.WaitGroup
+	for range 50 {
+		calls.Go(func() {
+			if _, err := s.join(l.Addr().String()); err == nil {
+				t.Error("joined")
+			}
+		})
+	}
+	calls.Wait()
+	if d := time.Since(began); d > 3*time.Second {
+		t.Errorf("the last of 50 returned after %v", d)
+	}
+	if !c.hub.lives(s) {
+		t.Error("the session has ended for it")
 	}
 }

@@ -35,10 +35,20 @@ type session struct {
 	slots atomic.Pointer[slots]   // which node owns which keys; nil: there is one node
 	work  sync.WaitGroup          // heartbeats, lookout, polls
 
-	mu    sync.Mutex // held while a node is dialed that joins
-	reads reads      // in a cluster
-	polls *polls     // immutable; nil: the servers push
+	mu     sync.Mutex        // held while a node is dialed that joins
+	missed map[string]missed // guarded by mu; the nodes that could not be dialed
+
+	reads reads  // in a cluster
+	polls *polls // immutable; nil: the servers push
 }
+
+// A missed is a dial that failed; for missedFor it answers for further ones.
+type missed struct {
+	at  time.Time
+	err error
+}
+
+const missedFor = 500 * time.Millisecond
 
 // dial opens a session whose pushes go to h. It waits at most twice dialTimeout
 // to find the servers and again to connect, plus the silence a heartbeat is given.
@@ -46,6 +56,7 @@ func dial(ctx context.Context, set *setup, h *hub) (*session, error) {
 	s := &session{
 		set: set, hub: h, began: time.Now(),
 		over: make(chan error, 1), moved: make(chan struct{}, 1),
+		missed: map[string]missed{},
 	}
 	if set.Poll > 0 {
 		s.polls = &polls{seen: map[string]seen{}, flying: map[*int64]bool{}}
@@ -128,7 +139,8 @@ func (s *session) open(addr string) (*node, error) {
 }
 
 // join returns the node at addr, which it connects to if there is none: then it
-// has answered a heartbeat before the first read of it counts.
+// has answered a heartbeat before the first read of it counts. A node that is
+// out of reach is dialed by one of its callers, for all.
 func (s *session) join(addr string) (*node, error) {
 	if n := s.at(addr); n != nil {
 		return n, nil
@@ -138,8 +150,12 @@ func (s *session) join(addr string) (*node, error) {
 	if n := s.at(addr); n != nil {
 		return n, nil
 	}
+	if m, ok := s.missed[addr]; ok && time.Since(m.at) < missedFor {
+		return nil, m.err
+	}
 	n, err := s.open(addr)
 	if err != nil {
+		s.missed[addr] = missed{time.Now(), err}
 		return nil, err
 	}
 	return n, s.addLocked(n)
