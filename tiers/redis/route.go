@@ -49,19 +49,22 @@ func (s *session) send(keys []string, run run) []reply {
 	all := make([]reply, len(keys))
 	for range maxRounds {
 		s.round(parts, run)
-		next := map[target]*part{}
+		next, moved := map[target]*part{}, false
 		for _, p := range parts {
 			for j, place := range p.places {
 				all[place] = p.replies[j]
 				if to, ok := redirect(p.replies[j].err, p.from); ok {
 					add(next, to, place)
+					moved = moved || !to.asking
 				}
 			}
 		}
 		if len(next) == 0 {
 			break
 		}
-		s.lookAgain()
+		if moved { // a slot on its way is not in any map
+			s.lookAgain()
+		}
 		parts = next
 	}
 	return all

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -118,5 +120,44 @@ func TestANodeThatCannotBeReachedIsDialedByOne(t *testing.T) {
 	}
 	if !c.hub.lives(s) {
 		t.Error("the session has ended for it")
+	}
+}
+
+// The map is large and slow to make in a large cluster: what the servers are
+// asked must not grow with what they redirect.
+func TestTheMapIsNotAskedForByEveryCall(t *testing.T) {
+	r := startCluster(t, 2, false)
+	c := ready(t, open(t, r.url()))
+	began := time.Now()
+	for _, op := range r.ops {
+		op.do("CONFIG", "RESETSTAT")
+	}
+	redirected := func() {
+		for range 300 {
+			load(t, c, "x")
+		}
+	}
+	r.moveSlot(keyOf("x"), 1-r.owner(keyOf("x")), redirected) // ASK
+	s, err := c.hub.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := &slots{owner: s.slots.Load().owner}
+	stale.owner[slotOf(keyOf("x"))] = r.nodes[1-r.owner(keyOf("x"))].Addr()
+	for range 300 { // MOVED
+		s.slots.Store(stale)
+		load(t, c, "x")
+	}
+	asked := 0
+	for _, op := range r.ops {
+		stats, _ := op.do("INFO", "commandstats").ToString()
+		_, calls, _ := strings.Cut(stats, "cmdstat_cluster|slots:calls=")
+		calls, _, _ = strings.Cut(calls, ",")
+		n, _ := strconv.Atoi(calls)
+		asked += n
+	}
+	most := int(time.Since(began)/lookGap) + 8 // of which some are the test's own
+	if asked > most {
+		t.Errorf("asked %d times in %v", asked, time.Since(began))
 	}
 }

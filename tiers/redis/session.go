@@ -97,6 +97,9 @@ func (s *session) begin() (err error) {
 	return nil
 }
 
+// lookGap is the least time between two looks.
+const lookGap = 100 * time.Millisecond
+
 // lookout calls look at intervals, and when keys have moved, until it fails.
 func (s *session) lookout(look func() error, every time.Duration) error {
 	timer := time.NewTimer(every)
@@ -111,7 +114,8 @@ func (s *session) lookout(look func() error, every time.Duration) error {
 		if err := look(); err != nil {
 			return err
 		}
-		timer.Reset(every)
+		pause(s.ctx, lookGap)
+		timer.Reset(every - lookGap)
 	}
 }
 
