@@ -64,6 +64,9 @@ func explain(err error) error {
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("%w: %v (use a certificate that the system trusts)", tiers.ErrSetup, bad)
 	}
+	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" && strings.Contains(alert.Error(), "certificate") {
+		return fmt.Errorf("%w: %v (a client has no certificate here; set tls-auth-clients of the server to no)", tiers.ErrSetup, alert)
+	}
 	if silent(err) {
 		return fmt.Errorf("%w: no answer in time", tiers.ErrUnavailable)
 	}
