@@ -140,7 +140,7 @@ func (s *session) findMaster(before string) (string, error) {
 		a := <-answers
 		switch {
 		case a.err != nil:
-			failed = a.err
+			failed = sentinelError{a.err}
 		case best == nil || a.epoch > best.epoch || a.epoch == best.epoch && a.addr == before:
 			best = &a
 		}

@@ -164,7 +164,7 @@ func TestAnUnknownMasterIsNamed(t *testing.T) {
 func TestSentinelsMayAskForAPassword(t *testing.T) {
 	host, port, _ := net.SplitHostPort(private(t).Addr())
 	url := "redis://" + startSentinel(t, host, port, "requirepass "+canary) + "?master_set=" + masterName
-	if err := load(t, open(t, url), "x").Err; !errors.Is(err, tiers.ErrSetup) {
+	if err := load(t, open(t, url), "x").Err; !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), "SentinelPassword") {
 		t.Errorf("without: %v", err)
 	}
 	c, err := Open(Config{URL: url, SentinelPassword: canary})
