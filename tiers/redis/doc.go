@@ -95,8 +95,11 @@
 //
 // Sentinels are asked all at once for the master, and who knows of the latest
 // switch is believed. One of them and the master itself are asked each second whether
-// it still is one; if not, that is a loss. What the replica that took over did not
-// have is missing, and filled from the source.
+// it still is one; if not, that is a loss. Until then what is written to the new
+// master is not announced, though the old one is alive: for a second, or for as long
+// as we and the old master are cut off from all Sentinels. Only the mark, which moves
+// where the new master is, tells of it. What the replica that took over did not have
+// is missing, and filled from the source.
 //
 // # Without tracking
 //
