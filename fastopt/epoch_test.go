@@ -331,3 +331,19 @@ func TestR25ACacheSetBackBeforeAnEpochIsBehind(t *testing.T) {
 		}
 	})
 }
+
+// Without a mark nobody is kept from filling, whatever was marked before.
+func TestWithoutAMarkEveryEpochIsFilled(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		relay := w.openRelay()
+		foo, m := process(w, "foo", "")
+		time.Sleep(time.Second)
+		must(t, relay.Close())
+		w.store.Flush()
+		time.Sleep(1100 * time.Millisecond) // it is looked at once a second
+		w.rows.StepEpoch()
+		if rc := set(t, foo, "v"); !rc.Cached || w.cached("foo") != `"v"` {
+			t.Errorf("%+v, %+v", rc, m.Stats())
+		}
+	})
+}

@@ -90,6 +90,9 @@ func TestACacheThatNobodyFeedsIsBelievedWhileTheSourceIsDown(t *testing.T) {
 				t.Fatalf("%+v, %+v", f, b)
 			}
 		}
+		if n := w.source.Calls(faults.Load); n > 330 || !m.Stats().CacheFed { // once a second, whether it answers again
+			t.Errorf("%d loads of a source that is down", n)
+		}
 		w.sql("foo", "6") // nobody carries it, and the source is back
 		w.heal()
 		time.Sleep(12 * time.Second)

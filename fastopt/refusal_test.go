@@ -76,6 +76,9 @@ func TestACacheThatBecomesAnotherDatabasesIsLeftAlone(t *testing.T) {
 				}
 				if remedy == "the keys are deleted" {
 					w.store.Flush()
+					if time.Sleep(4 * time.Second); w.mark() != (tiers.Mark{}) {
+						t.Errorf("%+v, at once", w.mark())
+					}
 				} else {
 					w.putMark(right)
 				}

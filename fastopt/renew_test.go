@@ -172,7 +172,7 @@ func TestAFailedAttemptIsMadeAgain(t *testing.T) {
 		}
 		w.heal()
 		s.silent.Store(false)
-		time.Sleep(time.Second)
+		time.Sleep(2 * time.Second)
 		want(t, foo.Inspect(), "", fastopt.Fresh, fastopt.Default)
 		must(t, m.Ready())
 	})
