@@ -193,7 +193,7 @@ func TestR28AZombiesRelayNeverSetsTheMarkBack(t *testing.T) {
 				t.Fatal("the cache took the zombie's word")
 			}
 		}
-		if heard := zombie.learned(); !seen || len(heard) != 1 || heard[0].Epoch != 2 {
+		if heard := zombie.learned(); !seen || len(heard) == 0 || heard[len(heard)-1].Epoch != 2 {
 			t.Errorf("learned %+v", heard)
 		}
 		want(t, foo.Inspect(), "v1", fastopt.Fresh, foo.Inspect().Origin)

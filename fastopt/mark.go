@@ -187,11 +187,12 @@ func (s *marks) look(ctx context.Context) {
 	case errors.Is(err, tiers.ErrForeign): // so are its entries, to be read from the source (R40)
 		s.refuse(fmt.Errorf("%w: the cache is written by a newer version, or sealed with a key that this process lacks: %w", tiers.ErrUnavailable, err))
 	case err == nil:
-		if mark != s.last {
+		moved := mark != s.last
+		if moved {
 			s.movedAt.Store(start)
 		}
 		s.last = mark
-		s.judge(ctx, mark)
+		s.judge(ctx, mark, moved)
 	}
 }
 
@@ -202,7 +203,7 @@ func (s *marks) read(ctx context.Context) (tiers.Mark, error) {
 }
 
 // judge draws the consequences of mark. Guarded by one.
-func (s *marks) judge(ctx context.Context, mark tiers.Mark) {
+func (s *marks) judge(ctx context.Context, mark tiers.Mark, moved bool) {
 	if s.home.Lineage != mark.Lineage || s.home != mark.Identity {
 		s.learnHome(ctx)
 	}
@@ -223,10 +224,10 @@ func (s *marks) judge(ctx context.Context, mark tiers.Mark) {
 		s.refuse(fmt.Errorf("%w: the cache belongs to the database that this one is a copy of (system %s, not %s), as long as that one feeds it",
 			tiers.ErrUnavailable, mark.System, home.System))
 		return
-	case newer:
-		if h, ok := s.m.cfg.Source.(tiers.Historian); ok {
-			h.Learn(mark.Identity)
-		}
+	}
+	// Only a mark that moves is a sign of life.
+	if h, ok := s.m.cfg.Source.(tiers.Historian); ok && moved && s.home != (tiers.Identity{}) {
+		h.Learn(mark.Identity)
 	}
 	s.marked.Store(mark.Epoch)
 	s.raise(mark.Epoch)

@@ -172,7 +172,7 @@ func TestAFailedAttemptIsMadeAgain(t *testing.T) {
 		}
 		w.heal()
 		s.silent.Store(false)
-		time.Sleep(2 * time.Second)
+		time.Sleep(3 * time.Second) // a source that failed is asked again once a second
 		want(t, foo.Inspect(), "", fastopt.Fresh, fastopt.Default)
 		must(t, m.Ready())
 	})
