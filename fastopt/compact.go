@@ -9,8 +9,9 @@ import (
 )
 
 // Compacting: what was deleted is remembered for those who were away, and not
-// for ever. The relay has the source forget it after a week; a relay that was
-// away for longer offers everything again, as its cursor lies below the horizon.
+// for ever. The relay has the source forget it after a week, but only while the
+// cache has everything: one that was out of reach for longer has to be told of
+// the deletes first.
 
 const (
 	compactEvery = time.Hour
@@ -23,6 +24,9 @@ func (r *relay) compact(ctx context.Context) {
 	for ok {
 		if rest(ctx, compactEvery-time.Duration(r.m.jitter()*float64(compactEvery/4))); ctx.Err() != nil {
 			return
+		}
+		if r.owes() {
+			continue
 		}
 		bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.WriteTimeout))
 		n, err := source.Compact(bound, r.m.cfg.Namespace, keepDeleted)

@@ -13,15 +13,18 @@ import (
 type compacting struct {
 	tiers.Source
 	tiers.Elector
-	calls atomic.Int32
-	err   error
-	age   time.Duration
+	calls   atomic.Int32
+	refuses atomic.Bool
+	age     atomic.Int64
 }
 
 func (c *compacting) Compact(_ context.Context, _ string, olderThan time.Duration) (int, error) {
 	c.calls.Add(1)
-	c.age = olderThan
-	return 3, c.err
+	c.age.Store(int64(olderThan))
+	if c.refuses.Load() {
+		return 0, tiers.ErrReadOnly
+	}
+	return 3, nil
 }
 
 // The relay has old deletes forgotten about once an hour; nobody else does, and
@@ -43,10 +46,10 @@ func TestTheRelayCompacts(t *testing.T) {
 			t.Error("two of them did")
 		}
 		for _, s := range sources {
-			if s.calls.Load() > 0 && s.age < 24*time.Hour {
-				t.Errorf("forgets after %v", s.age)
+			if s.calls.Load() > 0 && time.Duration(s.age.Load()) < 24*time.Hour {
+				t.Errorf("forgets after %v", time.Duration(s.age.Load()))
 			}
-			s.err = tiers.ErrReadOnly
+			s.refuses.Store(true)
 		}
 		time.Sleep(5 * time.Hour)
 		if more := sources[0].calls.Load() + sources[1].calls.Load() - total; more != 1 {

@@ -36,9 +36,9 @@ type feeder struct {
 	since   int64          // … and since when it stands still, ns since Open
 }
 
-// feed steps the mark if it is time, and takes it over if it is not this
-// history's. epoch is that of the source's last answer. nil: the cache is the
-// source's, and says so.
+// feed steps the mark if it is time and the cache lacks nothing, and takes it
+// over if it is not this history's. epoch is that of the source's last answer.
+// nil: the cache is the source's, and says so.
 func (f *feeder) feed(ctx context.Context, epoch uint32) error {
 	s := &f.r.m.marks
 	if s.marker == nil || f.home.Epoch == epoch && f.r.m.now()-f.fedAt < int64(feedEvery) {
@@ -53,7 +53,7 @@ func (f *feeder) feed(ctx context.Context, epoch uint32) error {
 		}
 		f.home = home
 	}
-	if f.wrote.Identity == f.home {
+	if f.wrote.Identity == f.home && !f.r.owes() {
 		switch done, err := f.put(ctx, f.wrote); {
 		case err != nil || done:
 			return err
@@ -87,9 +87,14 @@ func (f *feeder) claim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lost := mark.Identity != f.home || mark.Fed < f.wrote.Fed
+	intact := mark.Identity == f.home && mark.Fed >= f.wrote.Fed
+	lost := !intact && f.wrote.Identity == f.home // else whoever changed the history wants a pass already
 	if err := f.mayTake(mark); err != nil {
 		return err
+	}
+	if intact && f.r.owes() { // it says what is true, and steps once the pass is complete
+		f.wrote, f.fedAt = mark, m.now()
+		return nil
 	}
 	switch done, err := f.put(ctx, mark); {
 	case err != nil:
@@ -97,7 +102,7 @@ func (f *feeder) claim(ctx context.Context) error {
 	case !done:
 		return errMarkMoved
 	}
-	if lost { // or never had it, or has it of another history
+	if lost {
 		f.r.resync()
 	}
 	return nil

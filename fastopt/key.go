@@ -186,6 +186,7 @@ func (k *key) failed(err error) {
 	at := k.m.attemptIn(min(firstRetry<<min(n-1, 10), lastRetry))
 	k.lastErr.Store(&err)
 	k.retryAt.Store(at)
+	k.held.Store(0)
 	if k.fam == nil {
 		k.due.Store(at)
 	}

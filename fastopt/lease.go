@@ -26,9 +26,10 @@ func (m *Manager) leaseFor() time.Duration { return m.cfg.SourceTimeout + 3*m.cf
 func (l *loader) lease(qs []question) (mine []question) {
 	var want []question
 	cache := l.m.marks.use()
+	share := cache != nil && l.m.cfg.Source != nil && l.m.marks.current() // else no fill will come
 	for _, q := range qs {
 		missing := errors.Is(q.cause, tiers.ErrMiss) || q.cause == errEpoch || q.cause == errBehind
-		if cache != nil && l.m.cfg.Source != nil && missing && q.fill && q.waited < maxWaits {
+		if share && missing && q.fill && q.waited < maxWaits {
 			want = append(want, q)
 		} else {
 			mine = append(mine, q)

@@ -41,6 +41,8 @@ type marks struct {
 	movedAt atomic.Int64  // ns since Open: the mark was last seen to step, asked for then
 	refusal atomic.Pointer[error]
 
+	disowned atomic.Int64 // ns since Open: what was read until then is another database's; negative: nothing is
+
 	last    tiers.Mark     // as found last
 	home    tiers.Identity // of the source; zero: not known yet
 	lineage string         // of the source or, while that is not known, of the first mark
@@ -70,6 +72,7 @@ func standingOf(mark, home tiers.Identity) standing {
 
 func (s *marks) init(m *Manager) {
 	*s = marks{m: m, kick: make(chan struct{}, 1), one: make(chan struct{}, 1)}
+	s.disowned.Store(-1)
 	if m.cfg.Cache != nil {
 		s.marker, _ = m.cfg.Cache.(tiers.Marker)
 	}
@@ -129,6 +132,9 @@ func (s *marks) admits(epoch uint32) bool {
 	return s.refusal.Load() == nil && (marked == 0 || marked == epoch)
 }
 
+// current reports whether records of the latest history known may be offered.
+func (s *marks) current() bool { return s.admits(s.epoch.Load()) }
+
 // answered notes the epoch of an answer of the source, and reports whether the
 // answer is one: an older history than is known gives none (P10).
 func (s *marks) answered(epoch uint32) bool {
@@ -181,11 +187,12 @@ func (s *marks) look(ctx context.Context) {
 	case errors.Is(err, tiers.ErrForeign): // so are its entries, to be read from the source (R40)
 		s.refuse(fmt.Errorf("%w: the cache is written by a newer version, or sealed with a key that this process lacks: %w", tiers.ErrUnavailable, err))
 	case err == nil:
-		if mark != s.last {
+		moved := mark != s.last
+		if moved {
 			s.movedAt.Store(start)
 		}
 		s.last = mark
-		s.judge(ctx, mark)
+		s.judge(ctx, mark, moved)
 	}
 }
 
@@ -196,7 +203,7 @@ func (s *marks) read(ctx context.Context) (tiers.Mark, error) {
 }
 
 // judge draws the consequences of mark. Guarded by one.
-func (s *marks) judge(ctx context.Context, mark tiers.Mark) {
+func (s *marks) judge(ctx context.Context, mark tiers.Mark, moved bool) {
 	if s.home.Lineage != mark.Lineage || s.home != mark.Identity {
 		s.learnHome(ctx)
 	}
@@ -217,10 +224,10 @@ func (s *marks) judge(ctx context.Context, mark tiers.Mark) {
 		s.refuse(fmt.Errorf("%w: the cache belongs to the database that this one is a copy of (system %s, not %s), as long as that one feeds it",
 			tiers.ErrUnavailable, mark.System, home.System))
 		return
-	case newer:
-		if h, ok := s.m.cfg.Source.(tiers.Historian); ok {
-			h.Learn(mark.Identity)
-		}
+	}
+	// Only a mark that moves is a sign of life.
+	if h, ok := s.m.cfg.Source.(tiers.Historian); ok && moved && s.home != (tiers.Identity{}) {
+		h.Learn(mark.Identity)
 	}
 	s.marked.Store(mark.Epoch)
 	s.raise(mark.Epoch)
@@ -237,6 +244,10 @@ func (s *marks) learnHome(ctx context.Context) {
 	id, err := s.m.cfg.Source.Identity(ctx)
 	if err != nil {
 		return // who loads from it will notice
+	}
+	if s.lineage != "" && s.lineage != id.Lineage {
+		s.epoch.Store(0) // counted by the other database, whose mark was believed so far
+		s.disowned.Store(s.m.now())
 	}
 	s.home, s.lineage = id, id.Lineage
 	s.raise(id.Epoch)

@@ -93,7 +93,8 @@ func (k *key) install(a *answer) outcome {
 				v = replace // the source has the last word
 			}
 		}
-		if v == refuse && a.corrects(cur) {
+		corrects := a.corrects(cur)
+		if corrects {
 			v = replace
 		}
 		if v == refuse {
@@ -111,7 +112,7 @@ func (k *key) install(a *answer) outcome {
 			if v == renew {
 				return confirmed
 			}
-			if cur.seen.Newer(a.rec.Stamp) && !cur.absent {
+			if corrects {
 				k.m.corrected(k.full, cur.seen, a.rec.Stamp)
 			}
 			k.m.expirer.expect(later(a.asked, k.lives.usable))
@@ -120,12 +121,14 @@ func (k *key) install(a *answer) outcome {
 	}
 }
 
-// corrects reports whether a, which is older than cur, shows cur to be wrong:
-// the source was asked after the record of cur had been read, and knew nothing
-// so new (P5). A source that lags or has lost its right gives no answers, so
-// what cur stems from was no commit of this history.
+// corrects reports whether a is older than cur and shows cur to be wrong: the
+// source was asked, or written to, after the record of cur had been read, and
+// knew nothing so new (P5). A source that lags or has lost its right gives no
+// answers, so what cur stems from was no commit of this history; of a later
+// history it may be, unless it was another database's.
 func (a *answer) corrects(cur *meta) bool {
-	return a.origin == Source && a.asked > cur.got && a.rec.Stamp.Epoch == cur.seen.Epoch
+	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&
+		(a.rec.Stamp.Epoch == cur.seen.Epoch || cur.got <= cur.key.m.marks.disowned.Load())
 }
 
 // next builds what follows cur when a is accepted.
@@ -151,7 +154,7 @@ func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 		}
 	case a.rec.Kind == tiers.Absent:
 		f.kind, f.origin, f.boxed, f.absent = kindAbsent, Default, k.fallback, true
-		if cur.absent && cur.seen.Newer(f.seen) {
+		if cur.absent && cur.seen.Newer(f.seen) && !a.corrects(cur) {
 			f.seen, f.stamp = cur.seen, cur.seen
 		}
 	default:

@@ -1,6 +1,7 @@
 package fastopt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -43,6 +44,8 @@ type relay struct {
 	m       *Manager
 	wanted  chan struct{} // cap 1: the cache may have lost anything
 	leading atomic.Bool
+	passes  atomic.Uint64 // over everything: how many are wanted …
+	passed  atomic.Uint64 // … and which of them the last that is complete was
 
 	mu      sync.Mutex
 	refused map[string]tiers.Stamp // guarded by mu; records that the cache cannot hold, as they were logged
@@ -111,8 +114,9 @@ func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
 	feeder := feeder{r: r}
 	for ctx.Err() == nil {
 		var err error
-		if cursor, err = r.catchUp(ctx, cursor); err == nil {
-			err = feeder.feed(ctx, cursor.Epoch)
+		cursor, err = r.catchUp(ctx, cursor)
+		if err == nil || errors.Is(err, errUnmarked) { // else what is kept back would keep the mark from being written
+			err = cmp.Or(feeder.feed(ctx, cursor.Epoch), err)
 		}
 		if err != nil {
 			rest(ctx, t.wait(ctx, err)) // whatever is announced meanwhile
@@ -154,7 +158,13 @@ func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, e
 }
 
 // resync wants everything to be offered again, if this process is the relay.
-func (r *relay) resync() { ring(r.wanted) }
+func (r *relay) resync() {
+	r.passes.Add(1)
+	ring(r.wanted)
+}
+
+// owes reports whether the cache may lack something that a pass is to bring.
+func (r *relay) owes() bool { return r.passed.Load() != r.passes.Load() }
 
 // Trouble is how one part of the relay's work fares.
 type trouble struct {

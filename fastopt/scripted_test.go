@@ -1,6 +1,7 @@
 package fastopt_test
 
 import (
+	"cmp"
 	"context"
 	"sync/atomic"
 	"testing"
@@ -18,12 +19,13 @@ type scripted struct {
 	fail   chan error    // ends the watch
 	silent atomic.Bool   // says nothing by itself
 	after  time.Duration // between reading and answering
+	every  time.Duration // between heartbeats; 0: a second
 }
 
 func (s *scripted) Watch(ctx context.Context, _ string, sink func(tiers.Event)) error {
 	s.sink = sink
 	sink(tiers.Event{Kind: tiers.Alive, Since: time.Now()})
-	beat := time.NewTicker(time.Second)
+	beat := time.NewTicker(cmp.Or(s.every, time.Second))
 	defer beat.Stop()
 	for {
 		select {

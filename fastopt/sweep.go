@@ -29,8 +29,10 @@ func (r *relay) sweep(ctx context.Context, t *trouble) {
 		case <-r.wanted:
 		}
 		for {
+			wanted := r.passes.Load()
 			err := r.offerAll(ctx, nil)
 			if err == nil {
+				r.passed.Store(wanted)
 				break
 			}
 			if rest(ctx, t.wait(ctx, err)); ctx.Err() != nil {

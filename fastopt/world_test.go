@@ -27,6 +27,11 @@ type world struct {
 	cache  *faults.Cache
 	log    *journal
 	relay  fastopt.RelayMode // of managers opened from now on: Never, so that what tests look at comes by one way
+
+	// What managers are given: source and cache, unless something is wrapped around them.
+	asSource tiers.Source
+	asCache  tiers.Cache
+	db       *database // of inMarkedWorld
 }
 
 var errDown = fmt.Errorf("%w: down", tiers.ErrUnavailable)
@@ -37,13 +42,14 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, rows: memory.NewSource(), store: memory.NewCache(), log: &journal{}, relay: fastopt.Never}
 		w.source, w.cache = faults.NewSource(w.rows), faults.NewCache(w.store)
+		w.asSource, w.asCache = w.source, w.cache
 		f(t, w)
 	})
 }
 
 // config has the default times: TTL 10 s, grace 60 s.
 func (w *world) config() fastopt.Config {
-	return fastopt.Config{Source: w.source, Cache: w.cache, Relay: w.relay, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+	return fastopt.Config{Source: w.asSource, Cache: w.asCache, Relay: w.relay, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 		Jitter: func() float64 { return 0.5 }}
 }
 

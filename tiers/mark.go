@@ -26,8 +26,8 @@ type Marker interface {
 // its database.
 type Historian interface {
 	// Learn tells of a history that a cache's mark names: of the same
-	// installation (Identity.System and Database), or of one that the caller
-	// has found abandoned. From then on the source gives no answer of an older
+	// installation (Identity.System and Database), when the mark was seen to
+	// move, or of one that the caller has found abandoned. From then on the source gives no answer of an older
 	// history, and steps its own epoch above it where its database is the later
 	// one. Of another lineage it learns nothing. No I/O.
 	Learn(Identity)

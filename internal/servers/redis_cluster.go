@@ -24,9 +24,10 @@ type RedisCluster struct {
 const slotCount = 16384
 
 // StartCluster starts a cluster of masters, of which a failover needs three, each
-// with so many replicas. It returns when all servers agree, after one or two
-// seconds. It needs Redis 7. A server is held for dead after 1 s of silence; o may say otherwise by
-// cluster-node-timeout in milliseconds. Errors as those of StartRedis.
+// with so many replicas. It returns when all servers agree and take writes, after
+// some 2 s. It needs Redis 7. A server is held for dead after 1 s of silence, and
+// replaced another second later; o may say otherwise by cluster-node-timeout in
+// milliseconds. Errors as those of StartRedis.
 func StartCluster(ctx context.Context, masters, replicas int, o Options) (_ *RedisCluster, err error) {
 	c := &RedisCluster{masters: masters}
 	defer func() {

@@ -27,8 +27,8 @@ const (
 )
 
 // StartSentinel starts a master, replicas of it and three sentinels, and returns
-// when all of them know each other, in about a second. o is for the servers, not
-// for the sentinels. Errors as those of StartRedis.
+// when all of them know each other, in about 0.3 s. A failover takes some 3 s. o
+// is for the servers, not for the sentinels. Errors as those of StartRedis.
 func StartSentinel(ctx context.Context, replicas int, o Options) (_ *RedisSentinel, err error) {
 	s := &RedisSentinel{}
 	defer func() {

@@ -14,7 +14,7 @@ import (
 )
 
 // StartStandby copies p, a primary or a standby, and starts a hot standby that
-// follows p and returns when it streams, in about half a second. Its URL names the
+// follows p, and returns when it streams, in about half a second. Its URL names the
 // same database. ErrExternal, and as StartPostgres.
 func (p *PostgresServer) StartStandby(ctx context.Context, o Options) (*PostgresServer, error) {
 	if p.srv == nil {

@@ -30,7 +30,18 @@ type history struct {
 	system     int64
 	timeline   int64
 	database   int64
-	lineage    string
+	lineage    lineage
+}
+
+// lineage is read from every row of an answer, and allocated for the first alone.
+type lineage string
+
+// ScanBytes is pgtype.BytesScanner's.
+func (l *lineage) ScanBytes(text []byte) error {
+	if string(text) != string(*l) {
+		*l = lineage(text)
+	}
+	return nil
 }
 
 // historyColumns are read from fastopt.here, named h, in the order of history.into.
@@ -50,7 +61,7 @@ func (h history) sameInstallation(o history) bool {
 }
 
 func (h history) identity() tiers.Identity {
-	return tiers.Identity{Lineage: h.lineage, System: strconv.FormatInt(h.system, 10), Timeline: uint32(h.timeline),
+	return tiers.Identity{Lineage: string(h.lineage), System: strconv.FormatInt(h.system, 10), Timeline: uint32(h.timeline),
 		Database: strconv.FormatInt(h.database, 10), Epoch: uint32(h.epoch)}
 }
 
@@ -62,7 +73,7 @@ func historyOf(id tiers.Identity) (h history, ok bool) {
 	if err1 != nil || err2 != nil || id.Lineage == "" || id.Epoch == 0 || id.Epoch == math.MaxUint32 {
 		return history{}, false
 	}
-	return history{epoch: int64(id.Epoch), system: system, timeline: int64(id.Timeline), database: database, lineage: id.Lineage}, true
+	return history{epoch: int64(id.Epoch), system: system, timeline: int64(id.Timeline), database: database, lineage: lineage(id.Lineage)}, true
 }
 
 var (

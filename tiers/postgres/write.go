@@ -18,8 +18,9 @@ import (
 
 // Writing: one pipelined batch, which is one implicit transaction and one round
 // trip (P1): take the writer lock and check that the stamps named are current;
-// write; check that this is the history that was read; read the head back. The
-// receipt comes from the read-back, because a statement's own snapshot may be older than the lock.
+// write; read the head back, if this is the history that was read before. The
+// receipt comes from the read-back, because a statement's own snapshot may be
+// older than the lock.
 //
 // What became of a write that failed is decided here as well (I14, I15). Not
 // applied: it was never sent, or the server refused a statement, which aborts
@@ -46,14 +47,15 @@ SELECT $1::text, w.name, w.value::json, nullif(w.actor, ''), nullif(w.reason, ''
 	   AND want.revision BETWEEN greatest(t.revision, n.compacted, 0) AND coalesce(n.revision, 0))`
 )
 
-// oursSQL refuses, and with it the batch, unless the history is the known one or
-// has a higher epoch: begin_write, which holds the lock since and knows that the
-// recorded identity is the actual one, compares epochs alone. With an epoch above
-// all it refuses, too. While no history is known, nothing is written.
-const oursSQL = `SELECT fastopt.begin_write($1::text, 4294967296, '{}', '{}', '{}')
-  FROM fastopt.epoch e
- WHERE e.lineage::text <> $2::text
-    OR e.epoch = $3::bigint AND (e.system_identifier, e.timeline, e.database) IS DISTINCT FROM ($4::bigint, $5::bigint, $6::bigint)`
+// endSQL reads the head, and refuses the batch unless the history is the known
+// one or has a higher epoch: begin_write, which holds the lock since and knows that
+// the recorded identity is the actual one, compares epochs alone. With an epoch
+// above all it refuses, too. While no history is known, nothing is written.
+const endSQL = `SELECT ` + historyColumns + `, coalesce(n.revision, 0),
+       CASE WHEN h.lineage <> $2::text
+              OR h.epoch = $3::bigint AND (h.system_identifier, h.timeline, h.database) IS DISTINCT FROM ($4::bigint, $5::bigint, $6::bigint)
+            THEN fastopt.begin_write($1::text, 4294967296, '{}', '{}', '{}')::text END
+  FROM fastopt.here h LEFT JOIN fastopt.namespaces n ON n.namespace = $1::text`
 
 // Write applies writes in one transaction, or none, and returns the head
 // revision after them. It waits for other writers, at most for lock_timeout; the
@@ -137,8 +139,7 @@ func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stam
 		queue.Queue(signSQL, d.actor, d.reason)
 		queue.Queue(deleteSQL, b.namespace, d.names)
 	}
-	queue.Queue(oursSQL, b.namespace, k.lineage, k.epoch, k.system, k.timeline, k.database)
-	queue.Queue(headSQL, b.namespace)
+	queue.Queue(endSQL, b.namespace, k.lineage, k.epoch, k.system, k.timeline, k.database)
 	results := c.SendBatch(ctx, queue)
 	defer results.Close()
 	for range queue.Len() - 1 {
@@ -148,8 +149,9 @@ func (s *Source) send(ctx context.Context, c *pgx.Conn, b *batch) (st tiers.Stam
 		answered++
 	}
 	var h history
-	var head, compacted uint64
-	if err := results.QueryRow().Scan(h.into(&head, &compacted)...); err != nil {
+	var head uint64
+	var passed *string
+	if err := results.QueryRow().Scan(h.into(&head, &passed)...); err != nil {
 		return st, answered, err
 	}
 	answered++
@@ -245,7 +247,7 @@ type deletion struct {
 
 // statements returns how many statements the batch takes.
 func (b *batch) statements() int {
-	n := 3 // the first and the last two
+	n := 2 // the first and the last
 	if len(b.names) > 0 {
 		n++
 	}

@@ -3,10 +3,13 @@ package redis
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"github.com/fastopt/fastopt-go/internal/servers"
 	"github.com/fastopt/fastopt-go/tiers"
@@ -42,7 +45,7 @@ func (c cornered) Corrupt(namespace, name string, raw []byte) {
 func TestCacheKeepsTheContractInACluster(t *testing.T) {
 	t.Parallel()
 	r := startCluster(t, 3, false)
-	c := cornered{open(t, r.url()), r}
+	c := cornered{openQuick(t, r.url()), r}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
 }
 
@@ -67,8 +70,8 @@ func TestPushesComeFromAllNodesOfACluster(t *testing.T) {
 	}
 }
 
-// Keys that leave one by one are announced by that, keys that are not there by
-// the change of the map: who creates one elsewhere would not be heard.
+// Keys that leave one by one are announced by that, and all by the change of the
+// map: who creates one elsewhere that was not there would not be heard.
 func TestASlotThatMovesIsFollowed(t *testing.T) {
 	r := startCluster(t, 3, false)
 	c, other := open(t, r.url()), open(t, r.url())
@@ -245,5 +248,44 @@ func TestAURLOfTheWrongKindSaysWhatToWrite(t *testing.T) {
 		if !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), k.says) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+}
+
+func TestMoreKeysThanAreKeptInMindAreALoss(t *testing.T) {
+	old, now := &slots{}, &slots{}
+	now.owner[slotOf("moved")] = "b"
+	var r reads
+	r.add([]string{"moved", "stays", "empty", "failed"}, []reply{{}, {}, {err: rueidis.Nil}, {err: errDialed}})
+	if left, err := r.leave(old, now); err != nil || !slices.Equal(left, []string{"moved"}) {
+		t.Errorf("left %v, %v", left, err)
+	}
+	if _, ok := r.keys["failed"]; ok || len(r.keys) != 2 {
+		t.Errorf("keeps %v", r.keys)
+	}
+	many := names(maxRead)
+	r.add(many, make([]reply, maxRead))
+	if _, err := r.leave(old, now); err == nil || len(r.keys) > maxRead {
+		t.Errorf("%d keys of %d are kept: %v", len(r.keys), maxRead+2, err)
+	}
+}
+
+// The map changes while a read is under way: it was sent by the old one, and the
+// change did not know of it yet.
+func TestAReadThatAMoveOvertakesIsAnnounced(t *testing.T) {
+	h := newHub(defaultPrefix)
+	w := &watcher{wake: make(chan struct{}, 1), since: time.Now()}
+	h.add(spaceOf(ns), w)
+	s := bare(h)
+	s.slots.Store(&slots{})
+	h.up(s)
+	w.take()
+	now := &slots{}
+	now.owner[slotOf(keyOf("x"))] = "b"
+	s.readInCluster([]string{keyOf("x"), keyOf("y")}, func() []reply {
+		s.announceMoved(s.slots.Swap(now), now)
+		return make([]reply, 2)
+	})
+	if events, _ := w.take(); len(events) != 1 || !changed("x")(events[0]) {
+		t.Errorf("told %v", events)
 	}
 }

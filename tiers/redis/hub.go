@@ -123,7 +123,7 @@ func (h *hub) pushed(s *session, keys []rueidis.RedisMessage) {
 		if err != nil {
 			continue
 		}
-		s.missed.forget(key)
+		s.reads.forget(key)
 		h.routeLocked(key)
 	}
 }

@@ -3,9 +3,9 @@ package redis
 // Races against real servers, each named by its number.
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
-	"strings"
 	"testing"
 	"time"
 

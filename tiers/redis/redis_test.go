@@ -37,6 +37,17 @@ func open(t testing.TB, url string) *Cache {
 	return c
 }
 
+// openQuick is for tests that wait for many heartbeats.
+func openQuick(t testing.TB, url string) *Cache {
+	t.Helper()
+	c, err := Open(Config{URL: url, Heartbeat: 25 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
 // ready waits until the cache has a connection.
 func ready(t testing.TB, c *Cache) *Cache {
 	t.Helper()

@@ -63,7 +63,6 @@ func (s *session) send(keys []string, run run) []reply {
 		s.lookAgain()
 		parts = next
 	}
-	s.note(m, keys, all)
 	return all
 }
 
@@ -140,60 +139,4 @@ func upTo(n int) []int {
 		all[i] = i
 	}
 	return all
-}
-
-// missed are keys that were found empty and not announced since. A slot that
-// moves takes its keys away one by one, and each is announced by that; a key that
-// is not there is not, and who creates it elsewhere is not heard here.
-type missed struct {
-	mu   sync.Mutex
-	keys map[string]struct{} // guarded by mu
-}
-
-// note remembers which of keys were found empty. If the map has changed since
-// they were sent, the change of it may have passed them by.
-func (s *session) note(sent *slots, keys []string, all []reply) {
-	var empty []string
-	for i, r := range all {
-		if rueidis.IsRedisNil(r.err) {
-			empty = append(empty, keys[i])
-		}
-	}
-	if len(empty) == 0 {
-		return
-	}
-	s.missed.mu.Lock()
-	if s.missed.keys == nil {
-		s.missed.keys = map[string]struct{}{}
-	}
-	for _, key := range empty {
-		s.missed.keys[key] = struct{}{}
-	}
-	s.missed.mu.Unlock()
-	if now := s.slots.Load(); now != sent {
-		s.announceMissed(sent, now)
-	}
-}
-
-// announceMissed announces the empty keys whose owner has changed.
-func (s *session) announceMissed(old, now *slots) {
-	s.missed.mu.Lock()
-	var left []string
-	for key := range s.missed.keys {
-		if slot := slotOf(key); old.owner[slot] != now.owner[slot] {
-			left = append(left, key)
-			delete(s.missed.keys, key)
-		}
-	}
-	s.missed.mu.Unlock()
-	for _, key := range left {
-		s.hub.changed(s, key)
-	}
-}
-
-// forget is told of a key that was announced.
-func (m *missed) forget(key string) {
-	m.mu.Lock()
-	delete(m.keys, key)
-	m.mu.Unlock()
 }

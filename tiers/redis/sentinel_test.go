@@ -14,7 +14,7 @@ import (
 func TestCacheKeepsTheContractThroughSentinel(t *testing.T) {
 	t.Parallel()
 	g := startGuarded(t)
-	c := corruptible{open(t, g.url()), g.ops[0]}
+	c := corruptible{openQuick(t, g.url()), g.ops[0]}
 	tiertest.TestCache(t, func(*testing.T) tiers.Cache { return c })
 }
 

@@ -34,9 +34,9 @@ type session struct {
 	slots atomic.Pointer[slots]   // which node owns which keys; nil: there is one node
 	work  sync.WaitGroup          // heartbeats, lookout, polls
 
-	mu     sync.Mutex // held while a node is dialed that joins
-	missed missed     // in a cluster: keys that were found empty
-	polls  *polls     // immutable; nil: the servers push
+	mu    sync.Mutex // held while a node is dialed that joins
+	reads reads      // in a cluster
+	polls *polls     // immutable; nil: the servers push
 }
 
 // dial opens a session whose pushes go to h. It waits at most twice dialTimeout
@@ -231,17 +231,21 @@ func (s *session) end() {
 
 // read reads the entries of keys, so that their next change is announced.
 func (s *session) read(keys []string) []reply {
-	var load *int64
-	if s.polls != nil {
-		load = s.polls.depart(s.now())
+	read := func() []reply {
+		return s.send(keys, func(c rueidis.Client, places []int, asking bool) []reply {
+			return s.set.track.read(c, pick(keys, places), asking)
+		})
 	}
-	all := s.send(keys, func(c rueidis.Client, places []int, asking bool) []reply {
-		return s.set.track.read(c, pick(keys, places), asking)
-	})
-	if s.polls != nil {
+	switch {
+	case s.polls != nil:
+		load := s.polls.depart(s.now())
+		all := read()
 		s.polls.land(load, keys, all)
+		return all
+	case s.set.cluster:
+		return s.readInCluster(keys, read)
 	}
-	return all
+	return read()
 }
 
 // peek reads key without being told of its changes.

@@ -157,7 +157,7 @@ func (s *session) lookAtSlots() error {
 		}
 	}
 	s.slots.Store(m)
-	s.announceMissed(old, m)
+	s.announceMoved(old, m)
 	return nil
 }
 

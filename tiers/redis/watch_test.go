@@ -255,6 +255,7 @@ func TestAliveAfterALossIsOfAfterIt(t *testing.T) {
 // With several nodes the one that was silent longest says what is vouched for.
 func TestTheOldestHeartbeatCounts(t *testing.T) {
 	s := bare(nil)
+	s.began = time.Now().Add(-2 * time.Hour)
 	young, old := &node{addr: "a"}, &node{addr: "b"}
 	young.answered.Store(int64(time.Hour))
 	old.answered.Store(int64(time.Microsecond))
