@@ -34,6 +34,7 @@ const emptyEpoch = "table fastopt.epoch is empty: restore its row, or drop the s
 var remedy = map[string]string{
 	"22P02":        "the value is not valid JSON",
 	"22021":        "invalid UTF-8 or NUL in a text",
+	"22P05":        "the database cannot store a character: its encoding has to be UTF8",
 	stateReadOnly:  "the server, or the role, is set to read only",
 	stateStatement: "the session lost a statement",
 	"28P01":        "wrong password",

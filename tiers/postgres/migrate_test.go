@@ -90,6 +90,24 @@ func TestMigrateAndAnOpenTransactionDoNotWaitForEachOther(t *testing.T) {
 	load(t, open(t, url), "a")
 }
 
+// A publication of all tables lets no row be changed of a table without a key.
+func TestMigrateBesideAPublication(t *testing.T) {
+	p := private(t, "wal_level=logical")
+	url, err := p.NewDatabase(t.Context())
+	must(t, err)
+	c := psql(t, url)
+	exec(t, c, `CREATE PUBLICATION everything FOR ALL TABLES`)
+	must(t, Migrate(t.Context(), url))
+	s := open(t, url)
+	set(t, s, "a", "1")
+	_, err = s.Write(t.Context(), "app", []tiers.Write{{Name: "a", Delete: true}})
+	must(t, err)
+	removed, err := s.Compact(t.Context(), "app", 0)
+	if err != nil || removed != 1 {
+		t.Errorf("compacted %d, %v", removed, err)
+	}
+}
+
 func TestVersionsThatWorkTogether(t *testing.T) {
 	for _, tc := range []struct {
 		version int
