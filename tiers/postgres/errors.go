@@ -45,6 +45,7 @@ var remedy = map[string]string{
 	"40P01":        "deadlock",
 	stateGrant:     "a grant is missing: postgres.Roles lists them",
 	"42703":        "the schema fastopt is not the expected one: run postgres.Migrate",
+	"42704":        "the server knows no such parameter or object: is one in the URL that is not Postgres' own, such as pool_max_conns?",
 	"42883":        "the schema fastopt is not the expected one: run postgres.Migrate",
 	"42P01":        "the schema fastopt is missing: run postgres.Migrate",
 	"P0002":        emptyEpoch,

@@ -54,6 +54,7 @@ func TestSetupErrorsSayWhatToDo(t *testing.T) {
 		"no schema":      {empty, "run postgres.Migrate"},
 		"no grant":       {right, "a grant is missing"},
 		"no epoch":       {bare, "fastopt.epoch is empty"},
+		"a pool's word":  {p.URL() + "&pool_max_conns=7", "pool_max_conns? (SQLSTATE 42704)"},
 		"no TLS":         {strings.Replace(p.URL(), "sslmode=disable", "sslmode=require", 1), "server refused TLS"},
 	} {
 		s := open(t, tc.url)
