@@ -196,6 +196,24 @@ func TestTheSchemaOfTheVersionBefore(t *testing.T) {
 	eventually(t, 5*time.Second, "it leads", l.leads.Load)
 }
 
+// Who runs while the schema is migrated works with what it has become.
+func TestASchemaThatIsMigratedMeanwhile(t *testing.T) {
+	url := migratedTo(t, 1)
+	s := open(t, url)
+	first := tiers.Stamp{Epoch: 1, Revision: set(t, s, "a", "1")}
+	set(t, s, "a", "2")
+	absent := load(t, s, "b").Stamp
+	must(t, Migrate(t.Context(), url))
+	ifs := []tiers.Write{{Name: "b", Data: []byte("1"), If: &absent}, {Name: "a", Data: []byte("3"), If: &first}}
+	if _, err := s.Write(t.Context(), "app", ifs); !errors.Is(err, tiers.ErrConflict) || tiers.OutcomeOf(err) != tiers.NotApplied {
+		t.Errorf("by an old stamp, after the migration: %v", err)
+	}
+	_, err := s.Write(t.Context(), "app", ifs[:1])
+	must(t, err)
+	_, err = s.Compact(t.Context(), "app", 0)
+	must(t, err)
+}
+
 // What the library of version 1 asks, word for word: schemas up to version 2
 // have to answer it.
 var statementsOfV1 = map[string]string{
