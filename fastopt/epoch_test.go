@@ -8,6 +8,7 @@ import (
 
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
+	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -263,6 +264,31 @@ func TestR10AConfirmedRecordOfAnUnmarkedEpochIsNotRewritten(t *testing.T) {
 			t.Errorf("%d fills, %d pushes, %d loads of the source", f, p, l)
 		}
 		want(t, foo.Inspect(), "w", fastopt.Fresh, fastopt.Source)
+	})
+}
+
+// … not even if the mark comes while the source is being asked.
+func TestR10AMarkThatComesMeanwhileCausesNoRewrite(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		relay := w.openRelay()
+		foo, m := process(w, "foo", "")
+		time.Sleep(time.Second)
+		must(t, relay.Close())
+		w.rows.StepEpoch()
+		stamp := w.sql("foo", `"w"`)
+		hookOnce(t, point.FlightSettle, m, "foo", func() { // the source has confirmed it
+			next := w.mark()
+			next.Epoch, next.Fed = 2, next.Fed+1
+			w.putMark(next)
+			time.Sleep(1100 * time.Millisecond)
+		})
+		fills := m.Stats().Fills
+		w.poison("foo", `"w"`, stamp)
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "w", fastopt.Fresh, foo.Inspect().Origin)
+		if n := m.Stats().Fills - fills; n != 0 {
+			t.Errorf("%d fills of what the cache holds", n)
+		}
 	})
 }
 
