@@ -167,6 +167,7 @@ func (s *marks) wrote(ctx context.Context, mark tiers.Mark, at int64) {
 	s.last, s.home, s.lineage = mark, mark.Identity, mark.Lineage
 	s.movedAt.Store(at)
 	s.marked.Store(mark.Epoch)
+	s.checked.Store(true)
 	s.raise(mark.Epoch)
 	s.admit()
 }
