@@ -15,12 +15,12 @@ import (
 // A question is a flight that the cache did not settle.
 type question struct {
 	*flight
-	cause   error       // what the cache said; nil: it was not asked
-	doubt   bool        // it was not asked because it may be behind
-	fill    bool        // it is to get the source's answer
-	replace []byte      // … in place of exactly these bytes, if not nil
-	held    tiers.Stamp // … unless it is as new as that, if not zero
-	unfed   *answer     // what it said, while nobody feeds it: counts if the source cannot tell
+	cause   error        // what the cache said; nil: it was not asked
+	doubt   bool         // it was not asked because it may be behind
+	fill    bool         // it is to get the source's answer
+	replace []byte       // … in place of exactly these bytes, if not nil
+	held    tiers.Record // … unless it does not contradict that; of no Kind: whatever it says
+	unfed   *answer      // what it said, while nobody feeds it: counts if the source cannot tell
 }
 
 var (
@@ -47,9 +47,9 @@ func (l *loader) askCache(fs []*flight) []question {
 		}
 	}
 	results, start := m.loadFromCache(ask)
-	m.marks.lookFor(results)
+	sure := m.marks.lookFor(results)
 	for i, f := range ask {
-		rest = l.cacheSaid(rest, f, results[i], start)
+		rest = l.cacheSaid(rest, f, results[i], start, sure)
 	}
 	return rest
 }
@@ -73,8 +73,9 @@ func (m *Manager) loadFromCache(fs []*flight) ([]tiers.Result, int64) {
 	return results, start
 }
 
-// cacheSaid publishes one result of the cache, or adds it to the rest.
-func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int64) []question {
+// cacheSaid publishes one result of the cache, or adds it to the rest. sure: what
+// is known of the mark is newer than the result, if that matters.
+func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int64, sure bool) []question {
 	q := question{flight: f, cause: r.Err, fill: true}
 	if r.Err != nil {
 		l.m.stats.cacheMisses.Add(1)
@@ -88,8 +89,8 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 	}
 	l.m.stats.cacheHits.Add(1)
 	if known, marked := l.m.marks.judges(r.Stamp.Epoch); !known {
-		if marked { // by the mark nobody has begun such a history
-			q.replace, q.held = r.Raw, r.Stamp
+		if marked && sure { // by the mark nobody has begun such a history
+			q.replace, q.held = r.Raw, r.Record
 		}
 		q.cause = errEpoch
 		return append(rest, q)
@@ -102,15 +103,34 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 	if f.k.mayLinger(&a) {
 		l.m.work.Go(func() {
 			if q.cause = l.settle(f, &a); q.cause != nil {
-				l.askSource([]question{q})
+				l.askSource([]question{q.holding(r.Record)})
 			}
 		})
 		return rest
 	}
 	if q.cause = l.settle(f, &a); q.cause != nil {
-		return append(rest, q)
+		return append(rest, q.holding(r.Record))
 	}
 	return rest
+}
+
+// holding is q about a key of which the cache holds rec, which this process does
+// not believe, for want of a newer stamp. If the source does not either, its
+// answer is to replace it: a fill by stamp would not, if both have the same (R27).
+func (q question) holding(rec tiers.Record) question {
+	if q.cause == errBehind {
+		q.replace, q.held = rec.Raw, rec
+	}
+	return q
+}
+
+// contradicts reports whether the source's rec says that the cache should not
+// hold q.held. Of another epoch it says so only if the mark does.
+func (q question) contradicts(rec tiers.Record) bool {
+	if q.held.Stamp.Epoch != rec.Stamp.Epoch && q.cause != errEpoch {
+		return false
+	}
+	return q.held.Stamp.Newer(rec.Stamp) || q.held.Stamp == rec.Stamp && sumOf(q.held) != sumOf(rec)
 }
 
 // askSource asks the source for all questions, publishes its answers, and
@@ -231,8 +251,8 @@ func (l *loader) sourceSaid(q question, a *answer) []filling {
 		q.k.clean(q.dirty)
 		return nil // it has it
 	}
-	if !q.held.IsZero() && !q.held.Newer(rec.Stamp) {
-		q.replace = nil // the source confirms what looked too new
+	if q.held.Kind != 0 && !q.contradicts(rec) {
+		q.replace = nil // the source confirms what was not believed, or knows something newer
 	}
 	if q.doubt {
 		// A repair is to leave the newest stamp there: an older "absent" would

@@ -195,13 +195,14 @@ func TestR27ThePatrolFindsOneStampWithTwoValues(t *testing.T) {
 			inMarkedWorld(t, func(t *testing.T, w *world) {
 				held.Stamp = w.sql("foo", `"v"`) // the head
 				relay := w.openRelay()
-				withSource, _ := process(w, held.Name, "d")
 				var declares fastopt.Registry
 				fastopt.New(&declares, "gone", "d")
 				must(t, relay.Close())
 				time.Sleep(time.Second)
 				found := w.store.Load(ctx, "default", []string{held.Name})[0]
-				w.store.Fill(ctx, "default", []tiers.Fill{{Record: held, Replace: found.Raw}})
+				if r := w.store.Fill(ctx, "default", []tiers.Fill{{Record: held, Replace: found.Raw}})[0]; !r.Stored {
+					t.Fatalf("%+v", r)
+				}
 				cfg := w.config()
 				cfg.Source = nil
 				var r fastopt.Registry
@@ -215,10 +216,8 @@ func TestR27ThePatrolFindsOneStampWithTwoValues(t *testing.T) {
 				if held.Name == "gone" {
 					value, cached = "d", "absent"
 				}
-				for _, o := range []*fastopt.Option[string]{alone, withSource} {
-					if r := o.Inspect(); r.Value != value || r.State != fastopt.Fresh || o.Get() != value {
-						t.Errorf("%+v", r)
-					}
+				if r := alone.Inspect(); r.Value != value || r.State != fastopt.Fresh || alone.Get() != value {
+					t.Errorf("%+v", r)
 				}
 				if w.cached(held.Name) != cached || m.Stats().Corrections == 0 {
 					t.Errorf("the cache holds %q, %+v", w.cached(held.Name), m.Stats())

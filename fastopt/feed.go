@@ -34,6 +34,7 @@ type feeder struct {
 	fedAt   int64          // ns since Open
 	strange tiers.Mark     // another installation's, as found last …
 	since   int64          // … and since when it stands still, ns since Open
+	looked  int64          // … and was looked at last, ns since Open
 }
 
 // feed steps the mark if it is time and the cache lacks nothing, and takes it
@@ -141,9 +142,10 @@ func (f *feeder) mayTake(mark tiers.Mark) error {
 // abandoned returns nil once mark has stood still for long enough.
 func (f *feeder) abandoned(mark tiers.Mark, otherwise error) error {
 	now := f.r.m.now()
-	if mark != f.strange || f.since == 0 {
+	if mark != f.strange || f.since == 0 || now-f.looked > int64(abandonedAfter)/2 { // it may have moved and be lost since
 		f.strange, f.since = mark, now
 	}
+	f.looked = now
 	if now-f.since < int64(abandonedAfter) {
 		return otherwise
 	}
@@ -167,6 +169,7 @@ func (s *marks) wrote(ctx context.Context, mark tiers.Mark, at int64) {
 	s.last, s.home, s.lineage = mark, mark.Identity, mark.Lineage
 	s.movedAt.Store(at)
 	s.marked.Store(mark.Epoch)
+	s.checked.Store(true)
 	s.raise(mark.Epoch)
 	s.admit()
 }

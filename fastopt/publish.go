@@ -126,10 +126,10 @@ func (k *key) install(a *answer) outcome {
 // source was asked, or written to, after the record of cur had been read, and
 // knew nothing so new (P5). A source that lags or has lost its right gives no
 // answers, so what cur stems from was no commit of this history; of a later
-// history it may be, unless it was another database's.
+// history it may be, unless it was another database's or the mark knows of none.
 func (a *answer) corrects(cur *meta) bool {
 	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&
-		(a.rec.Stamp.Epoch == cur.seen.Epoch || cur.got <= cur.key.m.marks.disowned.Load())
+		(a.rec.Stamp.Epoch == cur.seen.Epoch || cur.got <= cur.key.m.marks.disowned.Load() || cur.key.m.marks.upholds(a.rec.Stamp.Epoch))
 }
 
 // overruled reports whether a, of the cache and older than cur, is right all the

@@ -1,6 +1,9 @@
 package fastopt
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -82,7 +85,8 @@ func (r *repairer) pass() (more bool) {
 	var due []*key
 	now := r.m.now()
 	r.mu.Lock()
-	for k, rep := range r.dirty {
+	for _, k := range slices.SortedFunc(maps.Keys(r.dirty), (*key).compare) {
+		rep := r.dirty[k]
 		if rep.asked && k.isClean() {
 			rep.asked = false
 			if rep.left--; rep.left == 0 {
@@ -107,6 +111,9 @@ func (r *repairer) pass() (more bool) {
 	r.m.loader.start(due...)
 	return more
 }
+
+// compare orders keys by name, so that work on many is done in one order.
+func (k *key) compare(o *key) int { return cmp.Compare(k.full, o.full) }
 
 // isClean reports whether the cache has everything of k.
 func (k *key) isClean() bool { return k.dirtied.Load() == k.cleaned.Load() }

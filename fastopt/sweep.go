@@ -40,10 +40,7 @@ func (r *relay) sweep(ctx context.Context, t *trouble) {
 			if rest(ctx, t.wait(ctx, err)); ctx.Err() != nil {
 				return
 			}
-			select {
-			case <-r.wanted: // the next attempt begins after that
-			default:
-			}
+			unring(r.wanted) // the next attempt begins after that
 		}
 		t.over()
 		r.m.stats.relayResyncs.Add(1)
@@ -64,85 +61,72 @@ func (r *relay) pause(ctx context.Context) {
 	rest(ctx, patrolEvery-time.Duration(r.m.jitter()*float64(patrolEvery/5)))
 }
 
-// round offers all rows once, in steps, and then what has no row any more.
+// round offers all rows once, in steps, and at last the answers that there is
+// none for options declared here: without a row a scan tells nothing of them.
 func (r *relay) round(ctx context.Context) {
-	unseen := make(map[string]bool, len(r.m.keys))
-	for _, k := range r.m.keys {
-		unseen[k.full] = true
-	}
-	if r.roundOfRows(ctx, unseen) {
-		r.roundOfAbsents(ctx, slices.Sorted(maps.Keys(unseen)))
-	}
-}
-
-// roundOfRows offers all rows and tombstones, takes their names out of unseen, and reports
-// whether it went through.
-func (r *relay) roundOfRows(ctx context.Context, unseen map[string]bool) bool {
+	rowless := maps.Clone(r.m.byName)
 	next, stop := iter.Pull2(r.m.cfg.Source.Scan(ctx, r.m.cfg.Namespace))
 	defer stop()
-	var failure error
 	for more := true; more && ctx.Err() == nil; {
 		var rows []tiers.Record
 		for size := 0; len(rows) < patrolRows && size < chunkSize; {
 			rec, err, ok := next()
-			failure = err
-			if more = ok && err == nil; !more {
+			if err != nil {
+				return
+			} else if more = ok; !more {
 				break
 			}
-			delete(unseen, rec.Name)
 			rows, size = append(rows, rec), size+len(rec.Data)
+			delete(rowless, rec.Name)
 		}
-		if !r.compare(ctx, rows) {
-			return false
+		if r.mend(ctx, rows) != nil {
+			return
 		}
 		if more {
 			r.pause(ctx)
 		}
 	}
-	return failure == nil && ctx.Err() == nil
-}
-
-// roundOfAbsents offers what the source says of options that are declared here
-// and have neither row nor tombstone: a row that was removed with the triggers
-// off is announced by nothing, and shown by no scan.
-func (r *relay) roundOfAbsents(ctx context.Context, names []string) {
-	for some := range slices.Chunk(names, patrolRows) {
-		if r.pause(ctx); ctx.Err() != nil {
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(rowless)), patrolRows) {
+		if r.mendRowless(ctx, names) != nil {
 			return
 		}
-		bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
-		results := r.m.cfg.Source.Load(bound, r.m.cfg.Namespace, some)
-		cancel()
-		rows := make([]tiers.Record, 0, len(results))
-		for _, res := range results {
-			if res.Err != nil {
-				return
-			}
-			rows = append(rows, res.Record)
-		}
-		if !r.compare(ctx, rows) {
-			return
+		if len(rowless) > patrolRows {
+			r.pause(ctx)
 		}
 	}
 }
 
-// compare offers rows, corrects what contradicts them, and reports whether that
-// went well.
-func (r *relay) compare(ctx context.Context, rows []tiers.Record) bool {
+// mend offers rows, and corrects what the cache holds too new.
+func (r *relay) mend(ctx context.Context, rows []tiers.Record) error {
 	if len(rows) == 0 {
-		return true
+		return nil
 	}
 	ahead, err := r.offerSome(ctx, rows)
-	if err == nil {
-		err = r.correct(ctx, ahead)
+	if err != nil {
+		return err
 	}
-	return err == nil
+	return r.correct(ctx, ahead)
 }
 
-// correct replaces what the cache holds of names by what the source says, if
-// the source was asked later and knows nothing so new: its triggers were
-// bypassed, its disk set back, or the cache poisoned (P5). Usually a name was
-// changed a moment ago, and there is nothing to correct.
+// mendRowless is mend for names of which the source was found to have no row.
+func (r *relay) mendRowless(ctx context.Context, names []string) error {
+	bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
+	results := r.m.cfg.Source.Load(bound, r.m.cfg.Namespace, names)
+	cancel()
+	rows := make([]tiers.Record, len(results))
+	for i, res := range results {
+		if res.Err != nil {
+			return res.Err
+		}
+		rows[i] = res.Record
+	}
+	return r.mend(ctx, rows)
+}
+
+// correct replaces what the cache holds of names by what the source says, which
+// is asked later: if it knows nothing so new, its triggers were bypassed, its
+// disk set back, or the cache poisoned (P5). Usually a name was changed a moment
+// ago, and there is nothing to correct.
 func (r *relay) correct(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -160,15 +144,17 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
 		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
 			raw = c.Raw
-		} else if held[i].Err != nil || !contradicted(held[i].Record, truth[i].Record) {
+		} else if held[i].Err != nil || held[i].Stamp == truth[i].Stamp && sumOf(held[i].Record) == sumOf(truth[i].Record) {
 			continue
 		}
-		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.names(epoch) {
+		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {
 			continue // or it is this source that lags
 		}
 		rec := truth[i].Record
 		fills = append(fills, tiers.Fill{Record: rec, Replace: raw, TTL: m.keptFor(rec, isMember(rec.Name))})
-		m.corrected(rec.Name, held[i].Stamp, rec.Stamp)
+		if !rec.Stamp.Newer(held[i].Stamp) {
+			m.corrected(rec.Name, held[i].Stamp, rec.Stamp)
+		}
 	}
 	if len(fills) == 0 {
 		return nil
@@ -178,12 +164,6 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		failure = errors.Join(failure, res.Err)
 	}
 	return failure
-}
-
-// contradicted reports whether truth, which was read later, knows nothing so new
-// as held, or says another thing with the same stamp.
-func contradicted(held, truth tiers.Record) bool {
-	return held.Stamp.Newer(truth.Stamp) || held.Stamp == truth.Stamp && sumOf(held) != sumOf(truth)
 }
 
 // corrected counts and logs that the source contradicted a stamp.

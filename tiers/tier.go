@@ -68,8 +68,8 @@ type Changes struct {
 	Head    Stamp // ask again with this as since
 	// More: the page is full; Head is the stamp of its last record.
 	More bool
-	// Reset: since is of another epoch or older than what is kept. Records is
-	// empty, and everything has to be read anew.
+	// Reset: since is of another epoch or older than what is kept, or more changed
+	// at once than a page holds. Records is empty, and everything has to be read anew.
 	Reset bool
 }
 
