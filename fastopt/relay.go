@@ -173,6 +173,9 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0 // the end, and no failure
 	}
+	if m.marks.refused() != nil {
+		return relayPoll // it is said already, and no other process would do better
+	}
 	m.stats.relayErrors.Add(1)
 	if t.fails++; t.fails == 1 {
 		t.since = m.now()

@@ -144,7 +144,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
 		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
 			raw = c.Raw
-		} else if held[i].Err != nil || held[i].Stamp == truth[i].Stamp {
+		} else if held[i].Err != nil || held[i].Stamp == truth[i].Stamp && sumOf(held[i].Record) == sumOf(truth[i].Record) {
 			continue
 		}
 		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {
@@ -152,7 +152,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		}
 		rec := truth[i].Record
 		fills = append(fills, tiers.Fill{Record: rec, Replace: raw, TTL: m.keptFor(rec, isMember(rec.Name))})
-		if held[i].Stamp.Newer(rec.Stamp) {
+		if !rec.Stamp.Newer(held[i].Stamp) {
 			m.corrected(rec.Name, held[i].Stamp, rec.Stamp)
 		}
 	}
@@ -169,5 +169,9 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 // corrected counts and logs that the source contradicted a stamp.
 func (m *Manager) corrected(name string, held, truth tiers.Stamp) {
 	m.stats.corrections.Add(1)
+	if held == truth {
+		m.cfg.Logger.Warn("fastopt: the source has another value of the stamp that was held: corrected", "option", name, "stamp", held)
+		return
+	}
 	m.cfg.Logger.Warn("fastopt: the source knows nothing so new as was held: corrected", "option", name, "held", held, "source", truth)
 }

@@ -35,7 +35,7 @@ func manyManagers(managers int) func(context.Context, *lab) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		rate := 4000 / float64(managers)
+		rate := 1000 / float64(managers)
 		b, err := w.bustle(ctx, writer, w.pace(w.lab.few(int(rate*50), 10), rate, crowdOptions), idle)
 		if err != nil {
 			return nil, err

@@ -25,13 +25,15 @@ func idle(ctx context.Context, l *lab) ([]figure, error) {
 		}
 		figures, perSize = append(figures, one...), append(perSize, one)
 	}
-	few, many := perSize[0], perSize[len(perSize)-1]
+	last := len(sizes) - 1
 	for i, what := range []string{"commands of Redis", "statements of Postgres"} {
-		figures = append(figures, figure{
-			name:  fmt.Sprintf("%s: %d options over %d", what, sizes[len(sizes)-1], sizes[0]),
-			value: many[i].value / few[i].value,
-			asked: 1.1,
-		})
+		for fewer := range last {
+			figures = append(figures, figure{
+				name:  fmt.Sprintf("%s: %d options over %d", what, sizes[last], sizes[fewer]),
+				value: perSize[last][i].value / perSize[fewer][i].value,
+				asked: 1.1,
+			})
+		}
 	}
 	return figures, nil
 }

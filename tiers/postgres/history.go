@@ -51,8 +51,10 @@ func (h *history) into(more ...any) []any {
 	return append([]any{&h.epoch, &h.mine, &h.recovering, &h.system, &h.timeline, &h.database, &h.lineage}, more...)
 }
 
-// withHere evaluates the identity once per statement, not once per row.
-const withHere = `WITH h AS MATERIALIZED (SELECT * FROM fastopt.here) `
+// withHere evaluates the identity once per statement, not once per row. LIMIT
+// tells the planner so: a table of one row is never analyzed by itself, and is
+// taken for a thousand, for which a plan is worth half a second of compiling it.
+const withHere = `WITH h AS MATERIALIZED (SELECT * FROM fastopt.here LIMIT 1) `
 
 // sameInstallation: a server and its standbys, and what they were promoted to;
 // not a database restored from a dump, or upgraded.
@@ -104,6 +106,9 @@ func (k known) refuses(h history) error {
 		return fmt.Errorf("%w (a standby answers)", errHistory)
 	case !h.mine:
 		return fmt.Errorf("%w (restored, promoted or copied; its epoch was not stepped yet)", errHistory)
+	case h.epoch < k.epoch && h.sameInstallation(k.history) && h.timeline == k.timeline: // no zombie, nor told from one by who may step
+		return fmt.Errorf("%w (epoch %d, but %d was seen of this very database: it was set back; if on purpose, run UPDATE fastopt.epoch SET epoch = %d)",
+			errHistory, h.epoch, k.epoch, k.epoch+1)
 	case h.epoch < k.epoch:
 		return fmt.Errorf("%w (epoch %d, but %d was seen)", errHistory, h.epoch, k.epoch)
 	case h.epoch < k.least(), h.epoch == k.epoch && !(h.sameInstallation(k.history) && h.timeline == k.timeline):

@@ -95,6 +95,8 @@ func TestWatchHearsPlainSQL(t *testing.T) {
 	}
 	n = h.len()
 	exec(t, c, `TRUNCATE fastopt.options`)
+	h.hears(t, tiers.Changed, "y", n)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'a b', 'm.'||i, '1' FROM generate_series(1, $1) i`, changesPage+1)
 	h.hears(t, tiers.Lost, "", n)
 	n = h.len()
 	h.hears(t, tiers.Alive, "", n)
@@ -115,7 +117,7 @@ func TestWatchDoesNotRelyOnNotify(t *testing.T) {
 }
 
 // What commits while nobody listens is announced before Alive.
-func TestWatchCatchesUpAfterItsConnectionDied(t *testing.T) {
+func TestR19WatchCatchesUpAfterItsConnectionDied(t *testing.T) {
 	p := private(t)
 	s, c := open(t, p.URL()), psql(t, p.URL())
 	outside := psql(t, strings.Replace(p.URL(), "/fastopt?", "/template1?", 1))

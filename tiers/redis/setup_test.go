@@ -176,7 +176,17 @@ func TestTheDocumentedRightsSufficeBehindSentinels(t *testing.T) {
 		op.do(rights(t)...)
 		op.do(more(t, 2)...)
 	}
-	suffices(t, open(t, strings.Replace(g.url(), "//", "//fastopt:"+canary+"@", 1)))
+	for _, addr := range g.sentinels {
+		op := operate(t, addr)
+		op.do(more(t, 3)...)
+		op.do("ACL", "SETUSER", "default", "off")
+	}
+	c, err := Open(Config{URL: strings.Replace(g.url(), "//", "//fastopt:"+canary+"@", 1), SentinelUser: "fastopt", SentinelPassword: canary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	suffices(t, c)
 }
 
 // suffices uses all there is to use.
@@ -200,4 +210,24 @@ func suffices(t *testing.T, c *Cache) {
 		t.Errorf("mark: %v, %v", got, err)
 	}
 	l.after(t, at, "Alive", since(time.Now().Add(time.Second))) // the lookout goes round
+}
+
+// Of several addresses one may be dead and another refuse: the refusal is what
+// somebody has to act on, whichever comes last.
+func TestARefusalCountsMoreThanSilence(t *testing.T) {
+	r := startCluster(t, 1, false)
+	r.ops[0].do(rights(t)...)
+	r.ops[0].do("ACL", "SETUSER", "default", "off")
+	host, port, _ := net.SplitHostPort(private(t).Addr())
+	guard := startSentinel(t, host, port, "requirepass "+canary)
+	for what, url := range map[string]string{
+		"cluster":  "redis://" + r.nodes[0].Addr() + "?cluster=true&addr=127.0.0.1:1",
+		"Sentinel": "redis://" + guard + "?master_set=" + masterName + "&addr=127.0.0.1:1",
+	} {
+		for range 8 {
+			if err := load(t, open(t, url), "x").Err; !errors.Is(err, tiers.ErrSetup) {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+	}
 }

@@ -62,20 +62,28 @@ func readSlots(c rueidis.Client, asked string) (*slots, error) {
 		}
 		host, err1 := master[0].ToString()
 		port, err2 := master[1].AsInt64()
-		switch {
-		case err2 != nil:
+		if err1 != nil && !rueidis.IsRedisNil(err1) || err2 != nil {
 			return nil, errSlots
-		case rueidis.IsRedisNil(err1) || host == "": // it does not know its own name
-			host, _, _ = net.SplitHostPort(asked)
-		case host == "?":
-			continue
 		}
-		addr := net.JoinHostPort(host, strconv.FormatInt(port, 10))
+		addr := announced(host, strconv.FormatInt(port, 10), asked)
 		for i := first; i <= last; i++ {
 			m.owner[i] = addr
 		}
 	}
 	return m, nil
+}
+
+// announced is the address of a node as the node at from names it, "" for a node
+// without a name. Who does not know an address, its own among them, names the port
+// alone: the host is then that by which it was asked.
+func announced(host, port, from string) string {
+	switch host {
+	case "?":
+		return ""
+	case "":
+		host, _, _ = net.SplitHostPort(from)
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), port)
 }
 
 var errSlots = errors.New("the answer to CLUSTER SLOTS is not understood")
@@ -89,7 +97,7 @@ func (s *session) beginCluster() error {
 	}
 	addrs := m.nodes()
 	if len(addrs) == 0 {
-		return errors.New("no node of the cluster owns any key")
+		return errors.New("no node of the cluster that has a name owns any key")
 	}
 	errs := make([]error, len(addrs))
 	opened := make([]*node, len(addrs))
@@ -114,21 +122,29 @@ func (s *session) beginCluster() error {
 
 // firstSlots asks one address after the other, beginning anywhere: one of them
 // may be cut off from the others, and not know it.
-func (s *session) firstSlots() (m *slots, err error) {
+func (s *session) firstSlots() (*slots, error) {
 	addrs := s.set.addrs
 	from := rand.N(len(addrs))
+	var failed error
 	for i := range addrs {
-		var n *node
-		if n, err = s.open(addrs[(from+i)%len(addrs)]); err != nil {
-			continue
-		}
-		err = n.conn.await(func() (err error) { m, err = readSlots(n.client, n.addr); return err })
-		n.end()
+		m, err := s.slotsAt(addrs[(from+i)%len(addrs)])
 		if err == nil {
 			return m, nil
 		}
+		failed = weightier(failed, err)
 	}
-	return nil, err
+	return nil, failed
+}
+
+// slotsAt asks the node at addr, by a connection for this alone.
+func (s *session) slotsAt(addr string) (m *slots, err error) {
+	n, err := s.open(addr)
+	if err != nil {
+		return nil, err
+	}
+	defer n.end()
+	err = n.conn.await(func() (err error) { m, err = readSlots(n.client, addr); return err })
+	return m, err
 }
 
 // lookAtSlots asks a node for the map. A node that owns keys now is connected
