@@ -103,7 +103,7 @@ func (j *judge) attend(p *process) {
 	w, s := j.w, p.m.Stats()
 	if s.Corrections > p.is.corrections {
 		w.count("corrected")
-		if !w.wronged && p.is.strangeSince == 0 && w.fedSite() == p.site { // what it took from another's cache was wrong
+		if !w.wronged && len(w.sites) == 1 { // else what it took from another's cache
 			j.fail("P5: p%d corrects, and nothing was wrong", p.id)
 		}
 	}

@@ -192,7 +192,7 @@ var mutants = []mutant{
 	{"p6+", "only a source of the same history contradicts", "", []edit{
 		{publish, " || cur.key.m.marks.upholds(a.rec.Stamp.Epoch))", ")"}}},
 	{"p7", "of two values with one stamp the first stays (R27)", "", []edit{
-		{publish, "if v = refuse; a.origin == Source && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
+		{publish, "if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
 	{"p8", "of two values with one stamp the cache's stays (R27)", "", []edit{
 		{ask, "q.held.Stamp.Newer(rec.Stamp) || q.held.Stamp == rec.Stamp && sumOf(q.held) != sumOf(rec)", "q.held.Stamp.Newer(rec.Stamp)"}}},
 	{"p9", "an answer of an earlier history replaces a record", "", []edit{
@@ -226,7 +226,7 @@ var mutants = []mutant{
 
 	// Writes.
 	{"w1", "a late fill is sent (R15)", "", []edit{
-		{fill, "		if f.asked < oldest {", "		if false {"}}},
+		{fill, "		if f.asked < oldest {", "		if f.asked < oldest && false {"}}},
 	{"w2", "a conflict leaves the key fresh", "", []edit{
 		{write, "		if unknown || c.If != nil {", "		if unknown {"}}},
 	{"w3", "a withheld fill counts as taken (I16)", "", []edit{
