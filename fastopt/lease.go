@@ -102,6 +102,18 @@ func (l *loader) unpark(k *key) {
 	}
 }
 
+// unparkAll asks again for all flights that wait: nothing would wake them any more.
+func (l *loader) unparkAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.flights {
+		if f.parked != nil && !l.closed {
+			l.unparkLocked(f)
+		}
+	}
+	l.dispatchLocked()
+}
+
 func (l *loader) unparkLocked(f *flight) {
 	f.parked.Stop()
 	f.parked = nil
