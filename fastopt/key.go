@@ -31,7 +31,7 @@ type key struct {
 	fam   *family // nil for a registered option
 
 	moved    atomic.Uint64 // own part of the token (I5): pushes, writes
-	due      atomic.Int64  // ns since Open: when to refresh; never for a family's
+	due      atomic.Int64  // ns since Open: when to refresh; of a family's, when the next reader is to
 	retryAt  atomic.Int64  // ns since Open: no request before, after a failure
 	fails    atomic.Int32  // failed requests in a row
 	reloadAt atomic.Int64  // ns since Open: no reload by a push before
@@ -172,13 +172,15 @@ const aliveFor = time.Second
 // announced when it changes. While pushes do not arrive at all there is no
 // hurry: everything is read again once they do.
 func (k *key) lookAgain() {
-	at := k.m.now() + int64(lastRetry) + int64(k.m.jitter()*float64(lastRetry))
-	if k.fam == nil {
-		k.due.Store(at)
-		return
+	k.due.Store(k.m.now() + int64(lastRetry) + int64(k.m.jitter()*float64(lastRetry)))
+}
+
+// outlive ends the freshness of a family's member that is due: whoever reads it
+// has it loaded.
+func (k *key) outlive(now int64) {
+	if at := k.due.Load(); k.fam != nil && at <= now && k.due.CompareAndSwap(at, never) {
+		k.moved.Add(1)
 	}
-	k.retryAt.Store(at)
-	k.moved.Add(1) // the next read finds it stale, and has it loaded
 }
 
 func (k *key) failed(err error) {
