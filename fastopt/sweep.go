@@ -64,9 +64,15 @@ func (r *relay) pause(ctx context.Context) {
 
 // round offers all rows once, in steps.
 func (r *relay) round(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	limit := max(relayLimit, r.m.cfg.SourceTimeout)
+	silent := time.AfterFunc(limit, cancel) // while rows are awaited
+	defer silent.Stop()
 	next, stop := iter.Pull2(r.m.cfg.Source.Scan(ctx, r.m.cfg.Namespace))
 	defer stop()
 	for more := true; more && ctx.Err() == nil; {
+		silent.Reset(limit)
 		var rows []tiers.Record
 		for size := 0; len(rows) < patrolRows && size < chunkSize; {
 			rec, err, ok := next()
@@ -75,6 +81,7 @@ func (r *relay) round(ctx context.Context) {
 			}
 			rows, size = append(rows, rec), size+len(rec.Data)
 		}
+		silent.Stop()
 		if len(rows) == 0 {
 			return
 		}
