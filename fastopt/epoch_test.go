@@ -331,3 +331,57 @@ func TestR25ACacheSetBackBeforeAnEpochIsBehind(t *testing.T) {
 		}
 	})
 }
+
+// Without a mark an epoch that nobody has heard of may have begun, or be made up:
+// the source is asked, and has the last word, also once it is back.
+func TestAFutureRecordInAnUnmarkedCacheDoesNotStay(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		inMarkedWorld(t, func(t *testing.T, w *world) {
+			w.sql("foo", `"v"`)
+			w.poison("foo", `"poison"`, tiers.Stamp{Epoch: 7, Revision: 1})
+			if down {
+				w.sourceFails()
+				w.source.Inject(faults.Identity, faults.Fault{Err: errDown})
+			}
+			foo, _ := process(w, "foo", "")
+			if v := foo.Get(); (v == "poison") != down {
+				t.Errorf("down %v: %q", down, v)
+			}
+			w.heal()
+			time.Sleep(3 * time.Second)
+			if down {
+				time.Sleep(12 * time.Second)
+			}
+			want(t, foo.Inspect(), "v", fastopt.Fresh, fastopt.Source)
+			w.openRelay()
+			time.Sleep(15 * time.Second)
+			want(t, foo.Inspect(), "v", fastopt.Fresh, foo.Inspect().Origin)
+			if w.cached("foo") != `"v"` {
+				t.Errorf("cached %q", w.cached("foo"))
+			}
+		})
+	}
+}
+
+// R28: a commit in a history that is known to be over is no success, also of a
+// source that cannot be told.
+func TestAWriteToAnOlderHistoryIsNotAcknowledged(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.sql("foo", `"v"`)
+		w.asSource = w.source // no Historian: it cannot be told
+		foo, _ := process(w, "foo", "")
+		later := production
+		later.Timeline, later.Epoch = 2, 2
+		defer w.feeds(later)()
+		w.poison("foo", `"of the later history"`, tiers.Stamp{Epoch: 2, Revision: 1})
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "of the later history", fastopt.Fresh, fastopt.Cache)
+		if rc, err := foo.Set(ctx, "w"); !errors.Is(err, fastopt.ErrOutcomeUnknown) {
+			t.Errorf("%+v, %v", rc, err)
+		}
+		time.Sleep(2 * time.Second)
+		if r := foo.Inspect(); r.Value != "of the later history" {
+			t.Errorf("%+v", r)
+		}
+	})
+}

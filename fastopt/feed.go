@@ -164,7 +164,7 @@ func (s *marks) wrote(ctx context.Context, mark tiers.Mark, at int64) {
 		return
 	}
 	defer func() { <-s.one }()
-	s.last, s.home, s.lineage = mark, mark.Identity, mark.Lineage
+	s.last, s.home, s.trusted = mark, mark.Identity, mark.Identity
 	s.movedAt.Store(at)
 	s.marked.Store(mark.Epoch)
 	s.raise(mark.Epoch)
