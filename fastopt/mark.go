@@ -43,6 +43,7 @@ type marks struct {
 	refusal atomic.Pointer[error]
 
 	last    tiers.Mark     // as found last
+	still   standstill     // of what was found last, also if that was none
 	told    tiers.Identity // to the source, last
 	home    tiers.Identity // of the source; zero: not known yet
 	trusted tiers.Identity // whose histories epoch counts: home or, while that is not known, the last mark's
@@ -181,6 +182,7 @@ func (s *marks) look(ctx context.Context) {
 	mark, err := s.read(ctx)
 	switch {
 	case errors.Is(err, tiers.ErrMiss):
+		s.still.see(tiers.Mark{}, start, s.gap())
 		s.marked.Store(0)
 		if s.home == (tiers.Identity{}) { // else nothing tells which histories there are
 			s.learnHome(ctx)
@@ -188,6 +190,7 @@ func (s *marks) look(ctx context.Context) {
 	case errors.Is(err, tiers.ErrForeign): // so are its entries, to be read from the source (R40)
 		s.refuse(fmt.Errorf("%w: the cache is written by a newer version, or sealed with a key that this process lacks: %w", tiers.ErrUnavailable, err))
 	case err == nil:
+		s.still.see(mark, start, s.gap())
 		before := s.last
 		if s.last = mark; mark != before {
 			s.movedAt.Store(start)

@@ -188,7 +188,7 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if t.fails == downAfter {
 		m.cfg.Logger.Warn("fastopt: the relay fails: changes that others made may be seen late", "doing", t.doing, "error", err)
 	}
-	if m.now()-t.since > int64(relayStuck) {
+	if m.now()-t.since > int64(relayStuck) && !errors.Is(err, errMark) {
 		t.resign()
 	}
 	most := min(firstRetry<<min(t.fails-1, 10), relayLast)

@@ -88,6 +88,9 @@ var errSilent = errors.New("the source said nothing for too long")
 // for too long. Half of its time is left to others. look, if not nil, is shown
 // each record.
 func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
+	if !r.m.marks.current() {
+		return errUnmarked // nor need the source be asked for it
+	}
 	limit := max(relayLimit, r.m.cfg.SourceTimeout)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -131,17 +134,12 @@ func (r *relay) offer(ctx context.Context, records []tiers.Record) error {
 			size += len(records[n].Data)
 			n++
 		}
-		if err := r.offerChunk(ctx, records[:n]); err != nil {
+		if _, err := r.offerSome(ctx, records[:n]); err != nil {
 			return err
 		}
 		records = records[n:]
 	}
 	return nil
-}
-
-func (r *relay) offerChunk(ctx context.Context, records []tiers.Record) error {
-	_, err := r.offerSome(ctx, records)
-	return err
 }
 
 // offerSome is offer for one call of the cache, and returns of which names the
@@ -173,9 +171,6 @@ func (r *relay) offerSome(ctx context.Context, records []tiers.Record) (ahead []
 	}
 	return ahead, err
 }
-
-// errUnmarked: nothing of this history may be offered before the relay has marked the cache.
-var errUnmarked = fmt.Errorf("%w: the cache's mark does not name this history", tiers.ErrUnavailable)
 
 // isMember reports whether name is of a family's member, whoever declares it.
 func isMember(name string) bool { return strings.Contains(name, "/") }
