@@ -138,7 +138,7 @@ func TestAWriteOfAnUnmarkedEpochIsWithheldAndRepaired(t *testing.T) {
 		if s.Dirty != 1 || s.FillsWithheld == 0 || s.Epoch != 2 || w.cached("foo") != `"v1"` {
 			t.Errorf("%+v, cached %q", s, w.cached("foo"))
 		}
-		if s.SourceLoads > 50 {
+		if s.SourceLoads > 20 {
 			t.Errorf("%d loads of the source in 5 s", s.SourceLoads)
 		}
 		w.openRelay()
@@ -330,37 +330,6 @@ func TestR25ACacheSetBackBeforeAnEpochIsBehind(t *testing.T) {
 			t.Errorf("the cache holds %q", w.cached("foo"))
 		}
 	})
-}
-
-// Without a mark an epoch that nobody has heard of may have begun, or be made up:
-// the source is asked, and has the last word, also once it is back.
-func TestAFutureRecordInAnUnmarkedCacheDoesNotStay(t *testing.T) {
-	for _, down := range []bool{false, true} {
-		inMarkedWorld(t, func(t *testing.T, w *world) {
-			w.sql("foo", `"v"`)
-			w.poison("foo", `"poison"`, tiers.Stamp{Epoch: 7, Revision: 1})
-			if down {
-				w.sourceFails()
-				w.source.Inject(faults.Identity, faults.Fault{Err: errDown})
-			}
-			foo, _ := process(w, "foo", "")
-			if v := foo.Get(); (v == "poison") != down {
-				t.Errorf("down %v: %q", down, v)
-			}
-			w.heal()
-			time.Sleep(3 * time.Second)
-			if down {
-				time.Sleep(12 * time.Second)
-			}
-			want(t, foo.Inspect(), "v", fastopt.Fresh, fastopt.Source)
-			w.openRelay()
-			time.Sleep(15 * time.Second)
-			want(t, foo.Inspect(), "v", fastopt.Fresh, foo.Inspect().Origin)
-			if w.cached("foo") != `"v"` {
-				t.Errorf("cached %q", w.cached("foo"))
-			}
-		})
-	}
 }
 
 // R28: a commit in a history that is known to be over is no success, also of a

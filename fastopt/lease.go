@@ -28,7 +28,7 @@ func (l *loader) lease(qs []question) (mine []question) {
 	cache := l.m.marks.use()
 	share := cache != nil && l.m.cfg.Source != nil && l.m.marks.current() // else no fill will come
 	for _, q := range qs {
-		missing := errors.Is(q.cause, tiers.ErrMiss) || q.cause == errEpoch || q.cause == errBehind
+		missing := errors.Is(q.cause, tiers.ErrMiss) || q.cause == errEpoch && q.unfed == nil || q.cause == errBehind
 		if share && missing && q.fill && q.waited < maxWaits {
 			want = append(want, q)
 		} else {

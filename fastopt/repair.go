@@ -81,6 +81,7 @@ func (r *repairer) run() {
 func (r *repairer) pass() (more bool) {
 	var due []*key
 	now := r.m.now()
+	vain := r.m.marks.use() != nil && !r.m.marks.current() // nothing would be offered
 	r.mu.Lock()
 	for k, rep := range r.dirty {
 		if rep.asked && k.isClean() {
@@ -92,7 +93,7 @@ func (r *repairer) pass() (more bool) {
 			}
 			rep.at = now + int64(settleTime)
 		}
-		if rep.at > now || k.retryAt.Load() > now {
+		if vain || rep.at > now || k.retryAt.Load() > now {
 			continue
 		}
 		if k.isClean() { // it was, a while ago: read it again
