@@ -132,18 +132,18 @@ func (k *key) succeeded(asked int64, f *flight) {
 	if k.fam != nil {
 		return
 	}
-	k.planRefresh(asked)
-	// Only now look at the token: who moves it sets due afterwards, so that one
-	// of the two sees the other.
-	if f.token != k.token() {
-		k.due.Store(k.reloadAt.Load())
-	}
+	k.planRefresh(asked, f.token)
 }
 
-// planRefresh sets the next refresh to 70–90 % of the TTL after asked,
-// jittered, so that a fleet does not align.
-func (k *key) planRefresh(asked int64) {
+// planRefresh sets the next refresh to 70–90 % of the TTL after asked, jittered,
+// so that a fleet does not align, or to as soon as may be if token has moved.
+func (k *key) planRefresh(asked int64, token uint64) {
 	k.due.Store(later(asked, k.lives.ttl/10*7+int64(k.m.jitter()*float64(k.lives.ttl/5))))
+	// Only now look at the token: who moves it sets due afterwards, so that one
+	// of the two sees the other.
+	if token != k.token() {
+		k.due.Store(k.reloadAt.Load())
+	}
 }
 
 // renewUnasked confirms the entry without a request, if the cache would say the
@@ -160,7 +160,7 @@ func (k *key) renewUnasked(now int64) bool {
 	if cur.key != k || cur.token != token || cur.err != nil || cur.kind == kindExpired || !cur.renew(alive) {
 		return false
 	}
-	k.planRefresh(alive)
+	k.planRefresh(alive, token)
 	return true
 }
 
