@@ -311,3 +311,34 @@ func TestAPoisonedCacheThatNobodyFeedsIsCorrected(t *testing.T) {
 		}
 	})
 }
+
+// A stubborn cache stores nothing in place of exact bytes.
+type stubborn struct{ *faults.Marked }
+
+func (s *stubborn) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.FillResult {
+	for i, f := range fills {
+		if f.Replace != nil {
+			rs := make([]tiers.FillResult, len(fills))
+			rs[i].Err = errDown
+			return rs
+		}
+	}
+	return s.Marked.Fill(ctx, ns, fills)
+}
+
+// What could not be replaced is neither counted nor logged as corrected, at each
+// round anew.
+func TestACorrectionThatFailsIsNone(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		marked := faults.NewMarked(w.store)
+		w.cache, w.asCache = marked.Cache, &stubborn{marked}
+		w.sql("foo", `"v"`)
+		relay := w.openRelay()
+		time.Sleep(2 * time.Second)
+		w.poison("foo", `"poison"`, future)
+		time.Sleep(20 * time.Second)
+		if n, lines := relay.Stats().Corrections, len(w.log.lines("corrected")); n != 0 || lines != 0 {
+			t.Errorf("%d corrections, %d lines", n, lines)
+		}
+	})
+}

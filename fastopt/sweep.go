@@ -112,6 +112,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 	held := m.cfg.Cache.Load(ctx, m.cfg.Namespace, names)
 	truth := m.cfg.Source.Load(ctx, m.cfg.Namespace, names) // after what is held was read
 	var fills []tiers.Fill
+	var wrong []tiers.Stamp // what each of them replaces
 	for i := range names {
 		if truth[i].Err != nil {
 			return truth[i].Err
@@ -127,14 +128,16 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		}
 		rec := truth[i].Record
 		fills = append(fills, tiers.Fill{Record: rec, Replace: raw, TTL: m.keptFor(rec, isMember(rec.Name))})
-		m.corrected(rec.Name, held[i].Stamp, rec.Stamp)
+		wrong = append(wrong, held[i].Stamp)
 	}
 	if len(fills) == 0 {
 		return nil
 	}
 	var failure error
-	for _, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
-		failure = errors.Join(failure, res.Err)
+	for i, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
+		if failure = errors.Join(failure, res.Err); res.Stored {
+			m.corrected(fills[i].Name, wrong[i], fills[i].Stamp)
+		}
 	}
 	return failure
 }
