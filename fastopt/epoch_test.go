@@ -338,13 +338,16 @@ func TestAWriteToAnOlderHistoryIsNotAcknowledged(t *testing.T) {
 	inMarkedWorld(t, func(t *testing.T, w *world) {
 		w.sql("foo", `"v"`)
 		w.asSource = w.source // no Historian: it cannot be told
-		foo, _ := process(w, "foo", "")
+		foo, m := process(w, "foo", "")
 		later := production
 		later.Timeline, later.Epoch = 2, 2
 		defer w.feeds(later)()
 		w.poison("foo", `"of the later history"`, tiers.Stamp{Epoch: 2, Revision: 1})
 		time.Sleep(2 * time.Second)
 		want(t, foo.Inspect(), "of the later history", fastopt.Fresh, fastopt.Cache)
+		if set, err := m.IsSet(ctx, "foo"); set || !errors.Is(err, fastopt.ErrUnavailable) {
+			t.Errorf("%v, %v", set, err)
+		}
 		if rc, err := foo.Set(ctx, "w"); !errors.Is(err, fastopt.ErrOutcomeUnknown) {
 			t.Errorf("%+v, %v", rc, err)
 		}
