@@ -178,8 +178,8 @@ func isMember(name string) bool { return strings.Contains(name, "/") }
 // refuse counts and logs, once per change, a record that the cache cannot hold.
 func (r *relay) refuse(rec tiers.Record, err error) {
 	r.mu.Lock()
-	known := r.refused[rec.Name] == rec.Stamp
-	if !known && len(r.refused) < maxDirty {
+	known := r.refused[rec.Name] == rec.Stamp || len(r.refused) >= maxDirty // of so many nobody reads more lines
+	if !known {
 		r.refused[rec.Name] = rec.Stamp
 	}
 	r.mu.Unlock()
