@@ -3,6 +3,7 @@ package fastopt_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -339,6 +340,32 @@ func TestACorrectionThatFailsIsNone(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		if n, lines := relay.Stats().Corrections, len(w.log.lines("corrected")); n != 0 || lines != 0 {
 			t.Errorf("%d corrections, %d lines", n, lines)
+		}
+	})
+}
+
+// I4, I16: a write to a name of which the cache holds a made-up newer stamp is
+// refused there; the relay, which finds that, puts it right at once, and not
+// only when the patrol comes by.
+func TestAWriteOverAPoisonedEntryIsSeenAtOnce(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.openRelay()
+		foo, _ := process(w, "foo", "")
+		bar, _ := process(w, "foo", "")
+		set(t, foo, "v")
+		for i := range 20 { // at any time between two steps of the patrol
+			time.Sleep(700 * time.Millisecond)
+			w.poison("foo", `"poison"`, tiers.Stamp{Epoch: 1, Revision: uint64(1_000_000 + i)})
+			settle()
+			v := fmt.Sprint(i)
+			set(t, foo, v)
+			time.Sleep(300 * time.Millisecond)
+			if w.cached("foo") != `"`+v+`"` {
+				t.Fatalf("the cache holds %q after Set(%s)", w.cached("foo"), v)
+			}
+			time.Sleep(300 * time.Millisecond)
+			want(t, foo.Inspect(), v, fastopt.Fresh, foo.Inspect().Origin)
+			want(t, bar.Inspect(), v, fastopt.Fresh, bar.Inspect().Origin)
 		}
 	})
 }

@@ -147,7 +147,9 @@ func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, e
 			// The pass begins after this head was read, and later changes are
 			// followed from there: together they miss nothing.
 			r.resync()
-		} else if err := r.offer(ctx, changes.Records); err != nil {
+		} else if ahead, err := r.offer(ctx, changes.Records); err != nil {
+			return cursor, err
+		} else if err := r.correct(ctx, ahead); err != nil { // a write of a moment later, or nothing that was ever written
 			return cursor, err
 		}
 		cursor = changes.Head

@@ -120,10 +120,12 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
 		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
 			raw = c.Raw
-		} else if held[i].Err != nil || !held[i].Stamp.Newer(truth[i].Stamp) {
+		} else if held[i].Err == nil && held[i].Stamp == truth[i].Stamp {
 			continue
+		} else if held[i].Err != nil || truth[i].Stamp.Newer(held[i].Stamp) { // it was put right meanwhile, by what is older than truth
+			raw = nil
 		}
-		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.names(epoch) {
+		if !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.names(epoch) {
 			continue // or it is this source that lags
 		}
 		rec := truth[i].Record
@@ -135,7 +137,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 	}
 	var failure error
 	for i, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
-		if failure = errors.Join(failure, res.Err); res.Stored {
+		if failure = errors.Join(failure, res.Err); res.Stored && fills[i].Replace != nil {
 			m.corrected(fills[i].Name, wrong[i], fills[i].Stamp)
 		}
 	}

@@ -101,7 +101,7 @@ func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 	flush := func() error {
 		silent.Stop()
 		start := time.Now()
-		err := r.offer(ctx, chunk)
+		_, err := r.offer(ctx, chunk)
 		rest(ctx, time.Since(start))
 		chunk, size = chunk[:0], 0
 		silent.Reset(limit)
@@ -126,24 +126,25 @@ func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 	return flush()
 }
 
-// offer gives the cache records, and returns nil once it has answered for all.
-func (r *relay) offer(ctx context.Context, records []tiers.Record) error {
+// offer gives the cache records, and returns a nil error once it has answered for
+// all, and of which names it holds something newer.
+func (r *relay) offer(ctx context.Context, records []tiers.Record) (ahead []string, err error) {
 	for len(records) > 0 {
 		n, size := 0, 0
 		for n < len(records) && n < chunkLen && (size < chunkSize || n == 0) {
 			size += len(records[n].Data)
 			n++
 		}
-		if _, err := r.offerSome(ctx, records[:n]); err != nil {
-			return err
+		more, err := r.offerSome(ctx, records[:n])
+		if err != nil {
+			return nil, err
 		}
-		records = records[n:]
+		ahead, records = append(ahead, more...), records[n:]
 	}
-	return nil
+	return ahead, nil
 }
 
-// offerSome is offer for one call of the cache, and returns of which names the
-// cache holds something newer.
+// offerSome is offer for one call of the cache.
 func (r *relay) offerSome(ctx context.Context, records []tiers.Record) (ahead []string, err error) {
 	m := r.m
 	fills := make([]tiers.Fill, len(records))
