@@ -4,8 +4,18 @@
 #
 #	sh bench/record.sh > bench/results/NAME.txt
 #	cd bench && go run ./medians < results/NAME.txt
+#
+# With the argument fleet it writes the table of a fleet on loopback instead, which
+# says itself where it was measured; about half an hour.
+#
+#	sh bench/record.sh fleet > bench/results/NAME-fleet.txt
 set -eu
 cd "$(dirname "$0")/.."
+if [ "${1:-}" = fleet ]; then
+	cd bench
+	shift
+	exec go run ./fleet "$@"
+fi
 echo "commit: $(git rev-parse HEAD)"
 if git diff --quiet HEAD -- fastopt tiers internal bench; then echo "code: as committed"; else echo "code: changed since"; fi
 echo "date: $(date -u +%Y-%m-%d)"

@@ -47,9 +47,9 @@ func (l *loader) askCache(fs []*flight) []question {
 		}
 	}
 	results, start := m.loadFromCache(ask)
-	m.marks.lookFor(results)
+	sure := m.marks.lookFor(results)
 	for i, f := range ask {
-		rest = l.cacheSaid(rest, f, results[i], start)
+		rest = l.cacheSaid(rest, f, results[i], start, sure)
 	}
 	return rest
 }
@@ -73,8 +73,9 @@ func (m *Manager) loadFromCache(fs []*flight) ([]tiers.Result, int64) {
 	return results, start
 }
 
-// cacheSaid publishes one result of the cache, or adds it to the rest.
-func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int64) []question {
+// cacheSaid publishes one result of the cache, or adds it to the rest. sure: what
+// is known of the mark is newer than the result, if that matters.
+func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int64, sure bool) []question {
 	q := question{flight: f, cause: r.Err, fill: true}
 	if r.Err != nil {
 		l.m.stats.cacheMisses.Add(1)
@@ -91,8 +92,13 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 	a := l.m.answerOf(f, r.Record, start, Cache)
 	switch marks := &l.m.marks; {
 	case !marks.knows(r.Stamp.Epoch):
-		if q.cause = errEpoch; marks.unheard(r.Stamp.Epoch) && marks.marked.Load() == 0 {
+		q.cause = errEpoch
+		switch {
+		case !marks.unheard(r.Stamp.Epoch):
+		case marks.marked.Load() == 0:
 			q.said, q.unfed = nil, &a // the source may be behind: what is there is the relay's concern
+		case !sure:
+			q.said = nil
 		}
 		return append(rest, q)
 	case !marks.fed():

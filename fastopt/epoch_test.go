@@ -8,6 +8,7 @@ import (
 
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
+	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -266,6 +267,31 @@ func TestR10AConfirmedRecordOfAnUnmarkedEpochIsNotRewritten(t *testing.T) {
 	})
 }
 
+// … not even if the mark comes while the source is being asked.
+func TestR10AMarkThatComesMeanwhileCausesNoRewrite(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		relay := w.openRelay()
+		foo, m := process(w, "foo", "")
+		time.Sleep(time.Second)
+		must(t, relay.Close())
+		w.rows.StepEpoch()
+		stamp := w.sql("foo", `"w"`)
+		hookOnce(t, point.FlightSettle, m, "foo", func() { // the source has confirmed it
+			next := w.mark()
+			next.Epoch, next.Fed = 2, next.Fed+1
+			w.putMark(next)
+			time.Sleep(1100 * time.Millisecond)
+		})
+		fills := m.Stats().Fills
+		w.poison("foo", `"w"`, stamp)
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "w", fastopt.Fresh, foo.Inspect().Origin)
+		if n := m.Stats().Fills - fills; n != 0 {
+			t.Errorf("%d fills of what the cache holds", n)
+		}
+	})
+}
+
 // A new epoch is known as soon as a record of it is pushed, not only at the
 // next look at the mark; and then the cache's word is good.
 func TestANewEpochIsLookedUpAtOnce(t *testing.T) {
@@ -354,6 +380,22 @@ func TestAWriteToAnOlderHistoryIsNotAcknowledged(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if r := foo.Inspect(); r.Value != "of the later history" {
 			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// Without a mark nobody is kept from filling, whatever was marked before.
+func TestWithoutAMarkEveryEpochIsFilled(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		relay := w.openRelay()
+		foo, m := process(w, "foo", "")
+		time.Sleep(time.Second)
+		must(t, relay.Close())
+		w.store.Flush()
+		time.Sleep(1100 * time.Millisecond) // it is looked at once a second
+		w.rows.StepEpoch()
+		if rc := set(t, foo, "v"); !rc.Cached || w.cached("foo") != `"v"` {
+			t.Errorf("%+v, %+v", rc, m.Stats())
 		}
 	})
 }

@@ -25,13 +25,7 @@ type expirer struct {
 func (x *expirer) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		select {
-		case <-x.m.ctx.Done():
-			return
-		case <-timer.C:
-		case <-x.kick:
-		}
+	for sleep(x.m.ctx, timer, x.kick) {
 		x.wake.Store(math.MaxInt64) // whoever publishes meanwhile is not overlooked
 		began := x.m.now()
 		wait := max(x.pass()-time.Duration(x.m.now()-began), 0)

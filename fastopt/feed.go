@@ -80,6 +80,7 @@ func (f *feeder) put(ctx context.Context, old tiers.Mark) (done bool, err error)
 // if it may.
 func (f *feeder) claim(ctx context.Context) error {
 	m := f.r.m
+	start := m.now()
 	mark, err := m.marks.read(ctx)
 	if errors.Is(err, tiers.ErrMiss) {
 		mark, err = tiers.Mark{}, nil
@@ -89,7 +90,7 @@ func (f *feeder) claim(ctx context.Context) error {
 	}
 	intact := mark.Identity == f.home && mark.Fed >= f.wrote.Fed
 	lost := !intact && f.wrote.Identity == f.home // else whoever changed the history wants a pass already
-	if err := f.mayTake(ctx, mark); err != nil {
+	if err := f.mayTake(ctx, mark, start); err != nil {
 		return err
 	}
 	if intact && f.r.owes() { // it says what is true, and steps once the pass is complete
@@ -108,12 +109,12 @@ func (f *feeder) claim(ctx context.Context) error {
 	return nil
 }
 
-// mayTake reports why the mark, which may be zero for none, is not to be
-// replaced by this source's; nil: it may.
-func (f *feeder) mayTake(ctx context.Context, mark tiers.Mark) error {
+// mayTake reports why the mark, asked for at start, which may be zero for none, is
+// not to be replaced by this source's; nil: it may.
+func (f *feeder) mayTake(ctx context.Context, mark tiers.Mark, start int64) error {
 	m := f.r.m
 	if mark == (tiers.Mark{}) {
-		if m.marks.refused() == nil || m.marks.abandoned(ctx, mark) {
+		if m.marks.refused() == nil || m.marks.abandoned(ctx, mark, start) {
 			return nil
 		}
 		return errOtherCache // it was another's a moment ago
@@ -122,7 +123,7 @@ func (f *feeder) mayTake(ctx context.Context, mark tiers.Mark) error {
 	case foreign:
 		return errOtherCache
 	case copied:
-		if !m.marks.abandoned(ctx, mark) {
+		if !m.marks.abandoned(ctx, mark, start) {
 			return errOtherCache
 		}
 		if f.home.Epoch <= mark.Epoch { // asked for its identity again, it will have stepped
@@ -152,9 +153,10 @@ func (s *marks) wrote(ctx context.Context, mark tiers.Mark, at int64) {
 		return
 	}
 	defer func() { <-s.one }()
-	s.last, s.home, s.trusted = mark, mark.Identity, mark.Identity
+	s.last, s.home, s.owner = mark, mark.Identity, mark.Identity
 	s.movedAt.Store(at)
 	s.marked.Store(mark.Epoch)
+	s.checked.Store(true)
 	s.raise(mark.Epoch)
 	s.admit()
 }

@@ -203,3 +203,25 @@ func TestR28AZombiesRelayNeverSetsTheMarkBack(t *testing.T) {
 		}
 	})
 }
+
+// … nor does one whose source cannot be told of it.
+func TestR28ARelayNeverReplacesAMarkOfALaterHistory(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		foo, _ := process(w, "foo", "")
+		set(t, foo, "v")
+		w.asSource = w.source // which is no tiers.Historian
+		relay := w.openRelay()
+		time.Sleep(2 * time.Second)
+		later := w.mark()
+		later.Timeline, later.Epoch = 2, 2
+		w.putMark(later)
+		for range 300 {
+			if time.Sleep(100 * time.Millisecond); w.mark() != later {
+				t.Fatalf("replaced by %+v", w.mark())
+			}
+		}
+		if s := relay.Stats(); s.RelayErrors == 0 || s.Epoch != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

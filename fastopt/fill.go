@@ -36,16 +36,15 @@ func (m *Manager) keptFor(rec tiers.Record, member bool) time.Duration {
 // fill offers records to the cache and reports whether all were taken, or were
 // known already.
 func (m *Manager) fill(ctx context.Context, list []filling) (all bool) {
-	some := m.offerable(list)
-	all = len(some) == len(list)
-	if len(some) == 0 {
-		return all
+	if len(list) == 0 {
+		return true
 	}
-	point.At(point.FillSend, m, some[0].k.full)
-	// Only now look at the clock: a process that stood still since it asked does
-	// not bring back what was deleted, and whose tombstone is forgotten (R15).
-	some, fills := m.inTime(some)
-	all = all && len(some) == len(list)
+	point.At(point.FillSend, m, list[0].k.full)
+	// Only now look at the mark and the clock: a process that stood still since
+	// it asked does not bring back another history, nor what was deleted, and
+	// whose tombstone is forgotten (R15).
+	some, fills := m.inTime(m.offerable(list))
+	all = len(some) == len(list)
 	cache := m.marks.use()
 	if len(some) == 0 || cache == nil {
 		return false

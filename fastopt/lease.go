@@ -3,6 +3,8 @@ package fastopt
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -28,7 +30,7 @@ func (l *loader) lease(qs []question) (mine []question) {
 	cache := l.m.marks.use()
 	share := cache != nil && l.m.cfg.Source != nil && l.m.marks.current() // else no fill will come
 	for _, q := range qs {
-		missing := errors.Is(q.cause, tiers.ErrMiss) || q.cause == errEpoch && q.unfed == nil || q.cause == errBehind
+		missing := errors.Is(q.cause, tiers.ErrMiss) || q.cause == errEpoch || q.cause == errBehind
 		if share && missing && q.fill && q.waited < maxWaits {
 			want = append(want, q)
 		} else {
@@ -106,7 +108,7 @@ func (l *loader) unpark(k *key) {
 func (l *loader) unparkAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, f := range l.flights {
+	for _, f := range slices.SortedFunc(maps.Values(l.flights), func(f, g *flight) int { return f.k.compare(g.k) }) {
 		if f.parked != nil && !l.closed {
 			l.unparkLocked(f)
 		}

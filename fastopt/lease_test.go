@@ -1,7 +1,6 @@
 package fastopt_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -12,7 +11,6 @@ import (
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
 	"github.com/fastopt/fastopt-go/internal/point"
-	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // One fetch per fleet: whoever gets the lease asks the source, the others wait
@@ -215,70 +213,6 @@ func TestAWaiterIsWokenByAnotherWrite(t *testing.T) {
 		}
 		if d := time.Since(start); d > 110*time.Millisecond || w.source.Calls(faults.Load) != 0 {
 			t.Errorf("after %v, %d loads of the source", d, w.source.Calls(faults.Load))
-		}
-	})
-}
-
-// A leasing cache runs f while it answers the first Lease.
-type leasing struct {
-	tiers.Cache
-	once sync.Once
-	f    func()
-}
-
-func (c *leasing) Lease(ctx context.Context, ns string, names []string, d time.Duration) ([]bool, error) {
-	held, err := c.Cache.Lease(ctx, ns, names, d)
-	c.once.Do(c.f)
-	return held, err
-}
-
-// R7: a push that comes before the waiter is registered is not missed: whoever
-// waited goes on with the flight that the push has started.
-func TestR7APushBeforeTheWaitIsNotMissed(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		writer := newFleet(w, 1)
-		var f fleet
-		cfg := w.config()
-		cfg.Cache = &leasing{Cache: w.cache, f: func() {
-			if _, err := writer.limits[0].Set(ctx, "x", 9); err != nil {
-				t.Error(err)
-			}
-			time.Sleep(10 * time.Millisecond) // the push is handled, and the key loaded anew
-		}}
-		f.add(w, cfg)
-		w.store.Lease(ctx, "default", []string{"f/x"}, time.Minute)
-		start := time.Now()
-		for _, r := range f.load(t, 10) {
-			want(t, r, 9, fastopt.Fresh, fastopt.Cache)
-		}
-		if d := time.Since(start); d > 20*time.Millisecond || w.source.Calls(faults.Load) != 0 {
-			t.Errorf("after %v, %d loads of the source", d, w.source.Calls(faults.Load))
-		}
-	})
-}
-
-// I24: Close ends flights that wait for another process, and who waits for them.
-func TestCloseEndsWhatWaitsForAnotherProcess(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		f := newFleet(w, 1)
-		w.store.Lease(ctx, "default", []string{"f/x"}, time.Minute)
-		done := make(chan fastopt.Reading[int])
-		for range 5 {
-			go func() { done <- f.limits[0].Load(ctx, "x") }()
-		}
-		synctest.Wait()
-		if f.waits() != 1 {
-			t.Fatalf("%d waits", f.waits())
-		}
-		start := time.Now()
-		must(t, f.managers[0].Close())
-		for range 5 {
-			if r := <-done; !errors.Is(r.Err, fastopt.ErrClosed) {
-				t.Errorf("%+v", r)
-			}
-		}
-		if d := time.Since(start); d > 0 {
-			t.Errorf("after %v", d)
 		}
 	})
 }

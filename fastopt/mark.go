@@ -39,14 +39,16 @@ type marks struct {
 
 	epoch   atomic.Uint32 // the highest known of this history, of the mark or the source
 	marked  atomic.Uint32 // the mark's; 0: no mark was found
+	checked atomic.Bool   // there is no mark, or the source was found to be its own
+	trusted atomic.Uint32 // the lowest of records that were believed before any was known; 0: none were
 	movedAt atomic.Int64  // ns since Open: the mark was last seen to step, asked for then
 	refusal atomic.Pointer[error]
 
-	last    tiers.Mark     // as found last
-	still   standstill     // of what was found last, also if that was none
-	told    tiers.Identity // to the source, last
-	home    tiers.Identity // of the source; zero: not known yet
-	trusted tiers.Identity // whose histories epoch counts: home or, while that is not known, the last mark's
+	last  tiers.Mark     // as found last
+	still standstill     // of what was found last, also if that was none
+	told  tiers.Identity // to the source, last
+	home  tiers.Identity // of the source; zero: not known yet
+	owner tiers.Identity // whose histories epoch counts: home or, while that is not known, the last mark's
 }
 
 // A standing says how a mark relates to the source of this process.
@@ -82,13 +84,7 @@ func (s *marks) init(m *Manager) {
 func (s *marks) run() {
 	timer := time.NewTimer(markEvery)
 	defer timer.Stop()
-	for {
-		select {
-		case <-s.m.ctx.Done():
-			return
-		case <-timer.C:
-		case <-s.kick:
-		}
+	for sleep(s.m.ctx, timer, s.kick) {
 		s.look(s.m.ctx)
 		timer.Reset(markEvery - time.Duration(s.m.jitter()*float64(markEvery/10)))
 	}
@@ -126,10 +122,14 @@ func (s *marks) age() time.Duration {
 
 func (s *marks) stoodStill() time.Duration { return time.Duration(s.m.now() - s.movedAt.Load()) }
 
-// admits reports whether a record of that epoch may be offered to the cache.
+// admits reports whether a record of that epoch may be offered to the cache. It
+// may not while the mark could not be read yet, or compared with the source.
 func (s *marks) admits(epoch uint32) bool {
+	if s.marker == nil {
+		return true
+	}
 	marked := s.marked.Load()
-	return s.refusal.Load() == nil && (marked == 0 || marked == epoch)
+	return s.refusal.Load() == nil && s.checked.Load() && (marked == 0 || marked == epoch)
 }
 
 // current reports whether records of the latest history known may be offered.
@@ -149,7 +149,8 @@ func (s *marks) answered(epoch uint32) bool {
 }
 
 // raise notes an epoch. One that is not the first ends the freshness of
-// everything: values of the older one may have been lost with it (R26).
+// everything: values of the older one may have been lost with it (R26). So does
+// the first, if records of an older one were believed before it was known.
 func (s *marks) raise(epoch uint32) {
 	for {
 		old := s.epoch.Load()
@@ -159,6 +160,8 @@ func (s *marks) raise(epoch uint32) {
 		if s.epoch.CompareAndSwap(old, epoch) {
 			if old != 0 {
 				s.m.cfg.Logger.Warn("fastopt: the source began another history: revalidating all options", "epoch", epoch)
+			}
+			if trusted := s.trusted.Load(); old != 0 || trusted != 0 && trusted < epoch {
 				s.m.revalidate()
 			}
 			return
@@ -168,35 +171,40 @@ func (s *marks) raise(epoch uint32) {
 
 // look reads the mark and judges it, one caller after the other. It waits for
 // the cache and, where identities differ, for the source, each for its timeout.
-func (s *marks) look(ctx context.Context) {
+// It reports whether the cache told of the mark.
+func (s *marks) look(ctx context.Context) (told bool) {
 	if s.marker == nil {
-		return
+		return false
 	}
 	select {
 	case s.one <- struct{}{}:
 	case <-ctx.Done():
-		return
+		return false
 	}
 	defer func() { <-s.one }()
 	start := s.m.now()
 	mark, err := s.read(ctx)
 	switch {
 	case errors.Is(err, tiers.ErrMiss):
-		s.still.see(tiers.Mark{}, start, s.gap())
+		s.still.see(tiers.Mark{}, start, s.m.now(), s.gap())
 		s.marked.Store(0)
 		if s.home == (tiers.Identity{}) { // else nothing tells which histories there are
 			s.learnHome(ctx)
 		}
+		s.checked.Store(true)
 	case errors.Is(err, tiers.ErrForeign): // so are its entries, to be read from the source (R40)
 		s.refuse(fmt.Errorf("%w: the cache is written by a newer version, or sealed with a key that this process lacks: %w", tiers.ErrUnavailable, err))
 	case err == nil:
-		s.still.see(mark, start, s.gap())
+		s.still.see(mark, start, s.m.now(), s.gap())
 		before := s.last
 		if s.last = mark; mark != before {
 			s.movedAt.Store(start)
 		}
 		s.judge(ctx, mark, mark != before && before != (tiers.Mark{}))
+	default:
+		return false
 	}
+	return true
 }
 
 func (s *marks) read(ctx context.Context) (tiers.Mark, error) {
@@ -213,7 +221,7 @@ func (s *marks) judge(ctx context.Context, mark tiers.Mark, moved bool) {
 	home, known := s.home, s.home != (tiers.Identity{})
 	if !known { // taken from the mark, and checked once the source answers
 		home = mark.Identity
-		home.Lineage = cmp.Or(s.trusted.Lineage, mark.Lineage)
+		home.Lineage = cmp.Or(s.owner.Lineage, mark.Lineage)
 	}
 	standing := standingOf(mark.Identity, home)
 	switch standing {
@@ -235,9 +243,10 @@ func (s *marks) judge(ctx context.Context, mark tiers.Mark, moved bool) {
 		}
 	}
 	if !known {
-		s.trusted = mark.Identity
+		s.owner = mark.Identity
 	}
 	s.marked.Store(mark.Epoch)
+	s.checked.Store(s.home != (tiers.Identity{}))
 	s.raise(mark.Epoch)
 	s.admit()
 }
@@ -253,14 +262,14 @@ func (s *marks) learnHome(ctx context.Context) {
 	if err != nil {
 		return // who loads from it will notice
 	}
-	if s.trusted != (tiers.Identity{}) {
-		standing := standingOf(s.trusted, id)
+	if s.owner != (tiers.Identity{}) {
+		standing := standingOf(s.owner, id)
 		if standing == foreign || standing == copied && s.home == (tiers.Identity{}) {
 			s.epoch.Store(0) // counted by the other database, whose mark was believed so far
 			s.m.revalidate()
 		}
 	}
-	s.home, s.trusted = id, id
+	s.home, s.owner = id, id
 	s.raise(id.Epoch)
 }
 
@@ -280,21 +289,28 @@ func (s *marks) admit() {
 	}
 }
 
-// lookFor looks at the mark if results tell of a later history than is known.
-func (s *marks) lookFor(results []tiers.Result) {
+// lookFor looks at the mark if results tell of a later history than is known,
+// and reports false if it had to and was not told.
+func (s *marks) lookFor(results []tiers.Result) (sure bool) {
 	if s.marker == nil {
-		return
+		return true
 	}
 	for _, r := range results {
 		if r.Err == nil && r.Stamp.Epoch > s.epoch.Load() {
-			s.look(s.m.ctx)
-			return
+			return s.look(s.m.ctx)
 		}
 	}
+	return true
 }
 
 // names reports whether there is a mark, and it is of that epoch.
 func (s *marks) names(epoch uint32) bool { return s.marked.Load() == epoch }
+
+// namesNow is names after a look: a history that has begun is marked before there
+// are records of it.
+func (s *marks) namesNow(ctx context.Context, epoch uint32) bool {
+	return s.look(ctx) && s.names(epoch)
+}
 
 // unheard reports whether neither the source nor a mark ever named that epoch,
 // nor a later one.
@@ -304,8 +320,23 @@ func (s *marks) unheard(epoch uint32) bool { return s.marker != nil && epoch > s
 // Where no mark tells of histories, one that is unheard of may have begun; but if
 // there is a source that answers, it is to say so.
 func (s *marks) knows(epoch uint32) bool {
-	if s.marker == nil || epoch == s.epoch.Load() {
+	if s.marker == nil {
 		return true
 	}
-	return s.unheard(epoch) && s.marked.Load() == 0 && (s.m.cfg.Source == nil || s.m.source.down.Load())
+	marked := s.marked.Load() != 0
+	if s.epoch.Load() == 0 && !marked {
+		s.trust(epoch) // who raises it from now on finds what was trusted
+	}
+	return epoch == s.epoch.Load() ||
+		!marked && s.unheard(epoch) && (s.m.cfg.Source == nil || s.m.source.down.Load())
+}
+
+// trust notes that a record of epoch may be believed before any epoch is known.
+func (s *marks) trust(epoch uint32) {
+	for {
+		old := s.trusted.Load()
+		if old != 0 && old <= epoch || s.trusted.CompareAndSwap(old, epoch) {
+			return
+		}
+	}
 }

@@ -2,6 +2,7 @@ package fastopt_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,6 +92,9 @@ func TestACacheThatNobodyFeedsIsBelievedWhileTheSourceIsDown(t *testing.T) {
 				t.Fatalf("%+v, %+v", f, b)
 			}
 		}
+		if n := w.source.Calls(faults.Load); n > 330 || !m.Stats().CacheFed { // once a second, whether it answers again
+			t.Errorf("%d loads of a source that is down", n)
+		}
 		w.sql("foo", "6") // nobody carries it, and the source is back
 		w.heal()
 		time.Sleep(12 * time.Second)
@@ -109,12 +113,13 @@ func TestTheFirstSilenceOfTheSourceCostsNothing(t *testing.T) {
 		foo := fastopt.New(&r, "foo", 1)
 		bar := fastopt.Declare(&r, fastopt.Spec[int]{Name: "bar", Default: 1, Check: fastopt.Between(1, 10)})
 		m := w.open(w.config(), &r)
-		w.store.Fill(ctx, "default", []tiers.Fill{{Record: tiers.Record{Name: "bar", Kind: tiers.Value, Stamp: tiers.Stamp{Epoch: 1, Revision: 9}, Data: []byte("7")}}})
 		time.Sleep(5 * time.Second)
-		for _, fault := range []faults.Fault{{Err: errDown}, {Hang: true}} {
+		for i, fault := range []faults.Fault{{Err: errDown}, {Hang: true}} {
 			w.source.Inject(faults.Load, fault)
+			w.poison("bar", fmt.Sprint(7+i), tiers.Stamp{Epoch: 1, Revision: uint64(9 + i)})
+			settle()
 			must(t, m.Refresh(ctx))
-			want(t, bar.Inspect(), 7, fastopt.Fresh, fastopt.Cache)
+			want(t, bar.Inspect(), 7+i, fastopt.Fresh, fastopt.Cache)
 			want(t, foo.Inspect(), 1, fastopt.Fresh, fastopt.Default)
 			w.heal()
 			time.Sleep(3 * time.Second)

@@ -47,6 +47,7 @@ func (r *refresher) run() {
 		case read := <-r.reads:
 			r.loadMembers(read)
 		}
+		unring(r.kick) // one that came with the timer, as in sleep
 		r.m.checkPushes()
 		r.probe()
 		r.mu.Lock()

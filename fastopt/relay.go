@@ -78,10 +78,7 @@ func (r *relay) lead(ctx context.Context) {
 		r.leading.Store(false)
 		r.m.cfg.Logger.Info("fastopt: this process is the relay no longer", "namespace", r.m.cfg.Namespace)
 	}()
-	select {
-	case <-r.wanted: // from before: the first look wants a pass anyway
-	default:
-	}
+	unring(r.wanted) // from before: the first look wants a pass anyway
 	var work sync.WaitGroup
 	defer work.Wait()
 	wake := make(chan struct{}, 1)
@@ -124,12 +121,7 @@ func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
 		}
 		t.over()
 		timer := time.NewTimer(relayPoll - time.Duration(r.m.jitter()*float64(relayPoll/4)))
-		select {
-		case <-wake:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		sleep(ctx, timer, wake)
 	}
 }
 
@@ -182,6 +174,9 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	m := t.r.m
 	if ctx.Err() != nil {
 		return 0 // the end, and no failure
+	}
+	if m.marks.refused() != nil && !errors.Is(err, errLater) { // else its source has just been told
+		return relayPoll // it is said already, and no other process would do better
 	}
 	m.stats.relayErrors.Add(1)
 	if t.fails++; t.fails == 1 {

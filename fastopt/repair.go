@@ -1,6 +1,9 @@
 package fastopt
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -83,7 +86,8 @@ func (r *repairer) pass() (more bool) {
 	now := r.m.now()
 	vain := r.m.marks.use() != nil && !r.m.marks.current() // nothing would be offered
 	r.mu.Lock()
-	for k, rep := range r.dirty {
+	for _, k := range slices.SortedFunc(maps.Keys(r.dirty), (*key).compare) {
+		rep := r.dirty[k]
 		if rep.asked && k.isClean() {
 			rep.asked = false
 			if rep.left--; rep.left == 0 {
@@ -108,6 +112,9 @@ func (r *repairer) pass() (more bool) {
 	r.m.loader.start(due...)
 	return more
 }
+
+// compare orders keys by name, so that work on many is done in one order.
+func (k *key) compare(o *key) int { return cmp.Compare(k.full, o.full) }
 
 // isClean reports whether the cache has everything of k.
 func (k *key) isClean() bool { return k.dirtied.Load() == k.cleaned.Load() }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -38,10 +40,7 @@ func (r *relay) sweep(ctx context.Context, t *trouble) {
 			if rest(ctx, t.wait(ctx, err)); ctx.Err() != nil {
 				return
 			}
-			select {
-			case <-r.wanted: // the next attempt begins after that
-			default:
-			}
+			unring(r.wanted) // the next attempt begins after that
 		}
 		t.over()
 		r.m.stats.relayResyncs.Add(1)
@@ -62,8 +61,10 @@ func (r *relay) pause(ctx context.Context) {
 	rest(ctx, patrolEvery-time.Duration(r.m.jitter()*float64(patrolEvery/5)))
 }
 
-// round offers all rows once, in steps.
+// round offers all rows once, in steps, and at last the answers that there is
+// none for options declared here: without a row a scan tells nothing of them.
 func (r *relay) round(ctx context.Context) {
+	rowless := maps.Clone(r.m.byName)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	limit := max(relayLimit, r.m.cfg.SourceTimeout)
@@ -76,32 +77,63 @@ func (r *relay) round(ctx context.Context) {
 		var rows []tiers.Record
 		for size := 0; len(rows) < patrolRows && size < chunkSize; {
 			rec, err, ok := next()
-			if more = ok && err == nil; !more {
+			if err != nil {
+				return
+			} else if more = ok; !more {
 				break
 			}
 			rows, size = append(rows, rec), size+len(rec.Data)
+			delete(rowless, rec.Name)
 		}
 		silent.Stop()
-		if len(rows) == 0 {
-			return
-		}
-		ahead, err := r.offerSome(ctx, rows)
-		if err == nil {
-			err = r.correct(ctx, ahead)
-		}
-		if err != nil {
+		if r.mend(ctx, rows) != nil {
 			return
 		}
 		if more {
 			r.pause(ctx)
 		}
 	}
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(rowless)), patrolRows) {
+		if r.mendRowless(ctx, names) != nil {
+			return
+		}
+		if len(rowless) > patrolRows {
+			r.pause(ctx)
+		}
+	}
 }
 
-// correct replaces what the cache holds of names by what the source says, if
-// the source was asked later and knows nothing so new: its triggers were
-// bypassed, its disk set back, or the cache poisoned (P5). Usually a name was
-// changed a moment ago, and there is nothing to correct.
+// mend offers rows, and corrects what the cache holds too new.
+func (r *relay) mend(ctx context.Context, rows []tiers.Record) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	ahead, err := r.offerSome(ctx, rows)
+	if err != nil {
+		return err
+	}
+	return r.correct(ctx, ahead)
+}
+
+// mendRowless is mend for names of which the source was found to have no row.
+func (r *relay) mendRowless(ctx context.Context, names []string) error {
+	bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
+	results := r.m.cfg.Source.Load(bound, r.m.cfg.Namespace, names)
+	cancel()
+	rows := make([]tiers.Record, len(results))
+	for i, res := range results {
+		if res.Err != nil {
+			return res.Err
+		}
+		rows[i] = res.Record
+	}
+	return r.mend(ctx, rows)
+}
+
+// correct replaces what the cache holds of names by what the source says, which
+// is asked later: if it knows nothing so new, its triggers were bypassed, its
+// disk set back, or the cache poisoned (P5). Usually a name was changed a moment
+// ago, and there is nothing to correct.
 func (r *relay) correct(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
@@ -120,12 +152,10 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
 		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
 			raw = c.Raw
-		} else if held[i].Err == nil && held[i].Stamp == truth[i].Stamp {
+		} else if held[i].Err != nil || held[i].Stamp == truth[i].Stamp {
 			continue
-		} else if held[i].Err != nil || truth[i].Stamp.Newer(held[i].Stamp) { // it was put right meanwhile, by what is older than truth
-			raw = nil
 		}
-		if !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.names(epoch) {
+		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {
 			continue // or it is this source that lags
 		}
 		rec := truth[i].Record
@@ -137,7 +167,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 	}
 	var failure error
 	for i, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
-		if failure = errors.Join(failure, res.Err); res.Stored && fills[i].Replace != nil {
+		if failure = errors.Join(failure, res.Err); res.Stored && wrong[i].Newer(fills[i].Stamp) {
 			m.corrected(fills[i].Name, wrong[i], fills[i].Stamp)
 		}
 	}

@@ -41,18 +41,3 @@ func TestAFutureRecordInAnUnmarkedCacheDoesNotStay(t *testing.T) {
 		})
 	}
 }
-
-// … and nobody waits for the lease of who asks it: what the cache said counts as
-// soon as the source does not answer.
-func TestNobodyWaitsForTheWordOnAFutureRecord(t *testing.T) {
-	inMarkedWorld(t, func(t *testing.T, w *world) {
-		f := newFleet(w, 4)
-		w.poison("f/x", "5", tiers.Stamp{Epoch: 2, Revision: 1})
-		w.source.Inject(faults.Load, faults.Fault{Delay: 100 * time.Millisecond, Err: errDown})
-		for _, r := range f.load(t, 3) {
-			if r.Value != 5 || r.Err != nil {
-				t.Errorf("%+v", r)
-			}
-		}
-	})
-}

@@ -25,3 +25,25 @@ func rest(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
+
+// sleep waits for t or for kick, whichever comes first, and leaves neither
+// behind: that both come at one instant must not mean two rounds. It reports
+// false once ctx has ended.
+func sleep(ctx context.Context, t *time.Timer, kick <-chan struct{}) bool {
+	select {
+	case <-ctx.Done():
+	case <-kick:
+	case <-t.C:
+	}
+	t.Stop()
+	unring(kick)
+	return ctx.Err() == nil
+}
+
+// unring takes the token out of c, if there is one.
+func unring(c <-chan struct{}) {
+	select {
+	case <-c:
+	default:
+	}
+}

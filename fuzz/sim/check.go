@@ -33,15 +33,16 @@ type known struct {
 type judge struct {
 	w         *world
 	violation string // the first
-	source    [][]span
 	cache     [][]span
+	mark      tiers.Mark      // at the last look
+	markAt    time.Duration   // when it moved last
 	refused   map[string]bool // values of writes that surely failed
 	losses    int             // world.losses at the last look
 }
 
 func newJudge(w *world) judge {
 	n := w.draw.keys
-	return judge{w: w, source: make([][]span, n), cache: make([][]span, n), refused: map[string]bool{}}
+	return judge{w: w, cache: make([][]span, n), refused: map[string]bool{}}
 }
 
 func (j *judge) fail(format string, args ...any) {
@@ -53,8 +54,19 @@ func (j *judge) fail(format string, args ...any) {
 // step judges what a step has led to. The caller holds world.mu.
 func (j *judge) step() {
 	w := j.w
+	if mark, _ := w.store.Mark(all, namespace); mark != j.mark {
+		j.mark, j.markAt = mark, w.now()
+	}
 	for key, name := range names[:w.draw.keys] {
-		j.look(&j.source[key], w.rows.Load(all, namespace, []string{name})[0])
+		for _, s := range w.sites {
+			for _, db := range s.all() {
+				r := tiers.Result{Record: db.load(name)}
+				if db.gone || db.standby {
+					r.Err = errRefused
+				}
+				j.look(&db.spans[key], r)
+			}
+		}
 		old, now := j.look(&j.cache[key], w.store.Load(all, namespace, []string{name})[0])
 		if old.present && (!now.present || old.stamp.Newer(now.stamp)) && w.losses == j.losses {
 			j.fail("I6: the cache went from %v to %v (%v) for %s", old.stamp, now.stamp, now.present, name)
@@ -65,7 +77,9 @@ func (j *judge) step() {
 	results := w.results
 	w.results = nil
 	for _, r := range results {
-		j.result(&r)
+		if !r.p.ghost {
+			j.result(&r)
+		}
 	}
 	for _, p := range w.procs {
 		if p.state != running && p.state != opening || p.m == nil {
@@ -78,7 +92,30 @@ func (j *judge) step() {
 			j.inspect(p, key)
 			j.inFlight(p, key)
 		}
+		j.attend(p)
 	}
+}
+
+// attend notes what p counts, and judges that (P5).
+func (j *judge) attend(p *process) {
+	w, s := j.w, p.m.Stats()
+	if s.Corrections > p.is.corrections {
+		w.count("corrected")
+		if !w.wronged && p.is.strangeSince == 0 { // what it took from another's cache was wrong
+			j.fail("P5: p%d corrects, and nothing was wrong", p.id)
+		}
+	}
+	p.is.corrections = s.Corrections
+	refused := refuses(p.m)
+	if refused != p.is.refused {
+		p.is.flips++
+		w.count("cache not used")
+	}
+	p.is.refused = refused
+	if !s.CacheFed {
+		w.count("unfed")
+	}
+	p.excuseLocked(s, refused)
 }
 
 // silence is how long a channel that says nothing may go unnoticed.
@@ -88,7 +125,9 @@ const silence = 3500 * time.Millisecond
 func (j *judge) inspect(p *process, key int) {
 	w, k, now := j.w, &p.known[key], j.w.now()
 	r := p.opts[key].Inspect()
-	j.reading("Inspect", p, key, r, now, *k, w.losses)
+	if j.reading("Inspect", p, key, r, now, *k, w.losses, p.knows(), p.is.corrections); p.m.Stats().Corrections > p.is.corrections {
+		k.floor = r.Stamp
+	}
 	k.floor = newest(k.floor, r.Stamp)
 	got := p.opts[key].Get()
 	if r.State == fastopt.Expired && r.Stamp == k.stamp && now-k.asked < j.w.draw.usable() {
@@ -125,20 +164,20 @@ func (j *judge) inspect(p *process, key int) {
 const lag = 50 * time.Millisecond
 
 // reading judges one reading, given at an instant to who had to know k.
-func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int64], at time.Duration, k known, losses int) {
+func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int64], at time.Duration, k known, losses int, epoch uint32, corrections uint64) {
 	w, d := j.w, j.w.draw
 	bad := func(rule string) {
 		j.fail("%s: p%d %s %s gives %d %v %v stamp %v age %v err %v; floor %v, pushed %v", rule, p.id, what, names[key],
 			r.Value, r.State, r.Origin, r.Stamp, r.Age, r.Err, k.floor, k.pushed)
 	}
 	absent := r.Origin == fastopt.Default
-	switch c := w.commits[r.Stamp.Revision]; {
+	switch c := w.commits[fmt.Sprint(r.Value)]; {
 	case absent && r.Value != fallback:
 		bad("I12: no default")
-	case !absent && (c.name != names[key] || c.value != fmt.Sprint(r.Value)):
+	case !absent && (c.name != names[key] || c.stamp.Revision != r.Stamp.Revision || c.stamp.Epoch > r.Stamp.Epoch):
 		bad("I1, I17: no such commit")
 	}
-	if k.floor.Newer(r.Stamp) {
+	if k.floor.Newer(r.Stamp) && p.m.Stats().Corrections == corrections {
 		bad("I2, I4: older than before")
 	}
 	if known := p.known[key]; (r.State == fastopt.Fresh || r.State == fastopt.Stale) && at-r.Age > known.sent {
@@ -146,21 +185,27 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 	}
 	switch r.State {
 	case fastopt.Fresh:
-		if !j.was(key, absent, r.Stamp, at-d.ttl) {
+		if !j.was(p, key, absent, r.Stamp, at-d.ttl) {
 			bad("I3: fresh, and no tier said so within the TTL")
 		}
-		if k.pushed.Newer(r.Stamp) && k.losses == losses && losses == w.losses {
+		// A zombie's client may be told of a history that nobody has marked, and
+		// who does not use the cache of what is another's.
+		theirs := p.is.strangeSince > 0 || k.pushed.Epoch != r.Stamp.Epoch && !w.marked()
+		if k.pushed.Newer(r.Stamp) && k.losses == losses && losses == w.losses && !w.wronged && !theirs {
 			bad("I5: fresh, and older than a push")
 		}
 		if at-r.Age < k.since {
 			bad("I5, P4: fresh, and asked for before an event was handled")
 		}
 		if k.doubt > 0 {
-			bad("I15: fresh after a write of unknown outcome")
+			bad("I15: fresh after a write of unknown outcome, or a conflict")
+		}
+		if d.mark && r.Stamp.Epoch < epoch {
+			bad(fmt.Sprintf("R26: fresh, and epoch %d is known", epoch))
 		}
 	case fastopt.Stale:
 		w.count("stale")
-		if from := at - d.usable(); d.usable() != math.MaxInt64 && !j.was(key, absent, r.Stamp, from) {
+		if from := at - d.usable(); d.usable() != math.MaxInt64 && !j.was(p, key, absent, r.Stamp, from) {
 			bad("I3c: no tier said so within TTL + grace")
 		}
 	}
@@ -173,11 +218,11 @@ func (j *judge) inFlight(p *process, key int) {
 		return
 	}
 	k, s := &p.known[key], p.m.Stats()
-	if s.PushesUp && !p.up {
+	if s.PushesUp && (!p.up || s.PushesLost > p.lost) {
 		p.ups++
 	}
-	p.up = s.PushesUp
-	moved := s.Pushes + s.PushesLost + p.ups + s.Writes + s.WritesFailed
+	p.up, p.lost = s.PushesUp, s.PushesLost
+	moved := s.Pushes + s.PushesLost + p.ups + s.Writes + s.WritesFailed + p.is.flips + uint64(s.Epoch)
 	flights := false
 	n := map[string]uint64{}
 	for _, it := range j.w.parked {
@@ -189,7 +234,11 @@ func (j *judge) inFlight(p *process, key int) {
 			n[strings.TrimSuffix(it.what, answered)]++
 		}
 	}
-	if writes := j.w.order[call{p: p, key: key, kind: "set"}.slot()] + j.w.order[call{p: p, key: key, kind: "delete"}.slot()]; writes > 0 || s.Dirty > 0 {
+	writes := p.order[call{kind: "setall"}.slot()]
+	for _, kind := range []string{"set", "setif", "delete"} {
+		writes += p.order[call{key: key, kind: kind}.slot()]
+	}
+	if writes > 0 || s.Dirty > 0 {
 		k.base = 0
 	} else if !flights {
 		k.base = moved + 1
@@ -207,28 +256,30 @@ func (j *judge) inFlight(p *process, key int) {
 // result judges a client's call that has ended.
 func (j *judge) result(r *result) {
 	w, p := j.w, r.p
-	w.order[r.slot()]--
+	p.order[r.slot()]--
 	switch r.kind {
 	case "open":
 		if p.state, p.m = running, r.m; r.err != nil {
-			j.fail("open p%d: %v", p.id, r.err)
 			p.state = closed
+			if errors.Is(r.err, tiers.ErrSetup) && w.draw.staging == "foreign" && p.is.mark.Lineage != p.site.primary.id.Lineage {
+				w.count("not opened")
+				return
+			}
+			j.fail("open p%d: %v", p.id, r.err)
 		}
 	case "close":
 		if p.state = closed; r.err != nil {
 			j.fail("I24: close p%d: %v", p.id, r.err)
 		}
-		for _, kind := range []string{"set", "delete"} {
+		for _, kind := range []string{"set", "setif", "setall", "delete"} {
 			for key := range p.opts {
-				if w.order[call{p: p, key: key, kind: kind}.slot()] > 0 {
+				if p.order[call{key: key, kind: kind}.slot()] > 0 {
 					j.fail("I24: p%d has closed while a %s is under way", p.id, kind)
 				}
 			}
 		}
 		if p.m.Stats().Dirty > 0 { // nobody else knows
-			for _, name := range names {
-				w.help[name] = true
-			}
+			w.needLocked(names...)
 		}
 	case "load":
 		j.loaded(r)
@@ -241,7 +292,7 @@ func (j *judge) loaded(r *result) {
 	known := r.known
 	known.doubt = 0 // it may have been cleared since
 	if r.p.state == running {
-		j.reading("Load", r.p, r.key, r.reading, r.at, known, r.lost)
+		j.reading("Load", r.p, r.key, r.reading, r.at, known, r.lost, r.told, r.count)
 	}
 	switch {
 	case r.reading.State == fastopt.Fresh:
@@ -253,66 +304,50 @@ func (j *judge) loaded(r *result) {
 }
 
 func (j *judge) wrote(r *result) {
-	w, k := j.w, &r.p.known[r.key]
+	for key := range r.p.opts {
+		if key == r.key || r.kind == "setall" {
+			j.wroteOne(r, key)
+		}
+	}
 	switch {
 	case r.err == nil:
-		if c := w.commits[r.receipt.Stamp.Revision]; r.kind == "set" && (c.name != names[r.key] || c.value != r.value) {
-			j.fail("p%d Set %s: receipt %v is of another commit", r.p.id, names[r.key], r.receipt.Stamp)
-		}
-		k.floor = newest(k.floor, r.receipt.Stamp)
 		if !r.receipt.Cached {
-			w.count("not cached")
+			j.w.count("not cached")
 		}
+		j.w.count(r.kind)
 	case errors.Is(r.err, fastopt.ErrOutcomeUnknown):
-		w.count("outcome unknown")
-		k.doubt = w.step
+		j.w.count("outcome unknown")
+	case errors.Is(r.err, fastopt.ErrConflict):
+		j.w.count("conflict")
 	case errors.Is(r.err, fastopt.ErrUnavailable):
-		w.count("write refused")
-		if r.kind == "set" {
-			j.refused[r.value] = true
-		}
-		for _, c := range w.commits {
-			if r.kind == "set" && c.value == r.value {
-				j.fail("I14: p%d Set %s was refused and committed", r.p.id, names[r.key])
-			}
-		}
+		j.w.count("write refused")
 	case !errors.Is(r.err, fastopt.ErrClosed):
 		j.fail("p%d %s %s: %v", r.p.id, r.kind, names[r.key], r.err)
 	}
 }
 
-// repaired judges the cache, when everything was calm for two seconds (I16).
-func (j *judge) repaired() {
-	for _, name := range names[:j.w.draw.keys] {
-		truth := j.w.rows.Load(all, namespace, []string{name})[0]
-		cached := j.w.store.Load(all, namespace, []string{name})[0]
-		missing := errors.Is(cached.Err, tiers.ErrMiss) // it will be filled by whoever asks for it
-		if !missing && (cached.Kind != truth.Kind || truth.Kind == tiers.Value && cached.Stamp != truth.Stamp) {
-			j.fail("I16: the cache holds %v %v (%v) for %s, the source %v %v", cached.Kind, cached.Stamp, cached.Err, name, truth.Kind, truth.Stamp)
+// wroteOne judges what a write did to one key.
+func (j *judge) wroteOne(r *result, key int) {
+	w, k, value := j.w, &r.p.known[key], fmt.Sprint(r.value(key))
+	switch c, committed := w.commits[value]; {
+	case r.err == nil:
+		if r.writes() && c != (commit{names[key], r.receipt.Stamp}) {
+			j.fail("p%d %s %s: receipt %v is of another commit", r.p.id, r.kind, names[key], r.receipt.Stamp)
 		}
-	}
-}
-
-// atRest judges the end, when everything was calm for long enough.
-func (j *judge) atRest() {
-	j.repaired()
-	for key, name := range names[:j.w.draw.keys] {
-		truth := j.w.rows.Load(all, namespace, []string{name})[0]
-		for _, p := range j.w.procs {
-			if p.state != running {
-				continue
-			}
-			r, s := p.opts[key].Inspect(), p.m.Stats()
-			if absent := truth.Kind == tiers.Absent; r.State != fastopt.Fresh || absent != (r.Origin == fastopt.Default) || !absent && r.Stamp != truth.Stamp {
-				j.fail("at rest p%d reads %s as %v %v %v (%v), the truth is %v %v", p.id, name, r.State, r.Origin, r.Stamp, r.Err, truth.Kind, truth.Stamp)
-			}
-			if s.Dirty > 0 || s.Conflicts > 0 || !s.PushesUp {
-				j.fail("at rest p%d has %d dirty keys, %d conflicts, pushes up: %v", p.id, s.Dirty, s.Conflicts, s.PushesUp)
-			}
-			for what, n := range map[string]uint64{"refused": s.Refused, "behind": s.CacheBehind, "corrupt seen": s.CacheCorrupt,
-				"repaired": s.Repaired, "expiry": s.Expiries, "pushes lost": s.PushesLost} {
-				j.w.seen[what] += int(n)
-			}
+		if r.p.m.Stats().Corrections == r.count { // else it may have been lost again
+			k.floor = newest(k.floor, r.receipt.Stamp)
+		}
+	case errors.Is(r.err, fastopt.ErrOutcomeUnknown):
+		k.doubt = w.step
+	case errors.Is(r.err, fastopt.ErrUnavailable), errors.Is(r.err, fastopt.ErrConflict):
+		if r.kind == "setif" && errors.Is(r.err, fastopt.ErrConflict) {
+			k.doubt = w.step
+		}
+		if r.writes() {
+			j.refused[value] = true
+		}
+		if r.writes() && committed {
+			j.fail("I14: p%d %s %s was refused and committed", r.p.id, r.kind, names[key])
 		}
 	}
 }

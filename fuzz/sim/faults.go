@@ -3,14 +3,15 @@ package sim
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"testing/synctest"
-	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
-// Disturbances, and the calm after them, in which everything has to come right.
+// Disturbances of channels, processes, tiers and what they hold. Those of
+// histories are in disasters.go, those of single calls in sched.go.
+
+var disturbances = []string{"cut", "freeze", "flush", "corrupt", "down", "reopen", "kill", "stop", "depose", "poison", "replica", "blot",
+	"desert", "failover", "standby", "set back"}
 
 // disturb does one of the faults that befall a world, not a call.
 func (w *world) disturb(name string) {
@@ -19,34 +20,94 @@ func (w *world) disturb(name string) {
 	case "cut", "freeze":
 		w.relink(p, map[string]link{"cut": linkCut, "freeze": linkFrozen}[name])
 		return
-	case "flush":
-		w.lose()
-		w.store.Flush()
-		w.tellAll()
-	case "corrupt":
-		w.lose()
-		name := names[w.rng.IntN(w.draw.keys)]
-		w.store.Corrupt(namespace, name, []byte("?"))
-		w.mu.Lock()
-		w.announceLocked(name, tiers.Stamp{})
-		w.mu.Unlock()
+	case "reopen":
+		w.reopen(p)
+		return
+	case "flush", "corrupt", "blot", "replica":
+		if w.strangerLooks() {
+			return
+		}
+		w.damage(name)
 	case "down":
 		tier := pick(w, []string{"cache", "source"})
 		w.down[tier] = !w.down[tier]
 		name = fmt.Sprintf("%s down: %v", tier, w.down[tier])
-	case "reopen":
-		w.reopen(p)
-		return
+	case "desert":
+		if len(w.sites) == 1 {
+			return
+		}
+		w.desert()
+	case "kill", "stop":
+		if p.state != running {
+			return
+		}
+		if name == "kill" {
+			w.kill(p)
+		} else {
+			w.stop(p)
+		}
+		name = fmt.Sprintf("%s p%d", name, p.id)
+	default:
+		if !w.disaster(name, p) {
+			return
+		}
 	}
-	w.count(name)
+	w.mu.Lock()
+	w.count(name[:min(len(name), 9)])
+	w.mu.Unlock()
 	w.after("%s", name)
 }
 
-// lose notes that the cache loses something: what it held is known to no relay.
+// damage has the cache lose something.
+func (w *world) damage(name string) {
+	if name != "replica" {
+		w.lose()
+	}
+	switch name {
+	case "flush":
+		w.store.Flush()
+		w.tellAll()
+	case "blot":
+		w.store.CorruptMark(namespace, []byte("?"))
+	case "corrupt":
+		key := names[w.rng.IntN(w.draw.keys)]
+		w.mu.Lock()
+		w.store.Corrupt(namespace, key, []byte("?"))
+		w.hidden = true
+		w.announceLocked(key, tiers.Stamp{})
+		w.mu.Unlock()
+	case "replica":
+		w.disaster(name, nil)
+	}
+}
+
+// strangerLooks reports whether a process of another database is open that has
+// not found out yet that the cache is not its own. Were the mark lost now, it
+// would take the cache for its own, and nobody could tell better.
+func (w *world) strangerLooks() bool {
+	last := w.procs[len(w.procs)-1]
+	return len(w.sites) > 1 && (last.state == opening || last.state == running && !last.is.refused)
+}
+
+// lose notes that the cache loses something. No relay sees what.
 func (w *world) lose() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.loseLocked()
+}
+
+func (w *world) loseLocked() {
 	w.losses++
+	w.needLocked(names...)
+	for _, s := range w.sites { // a zombie's relay may be the one who marks the cache
+		for _, db := range s.rest {
+			w.wronged = w.wronged || !db.gone
+		}
+	}
+}
+
+// needLocked notes keys that a relay has to mend.
+func (w *world) needLocked(names ...string) {
 	for _, name := range names {
 		w.help[name] = true
 	}
@@ -97,183 +158,83 @@ func (w *world) reopen(p *process) {
 		}
 	}
 	switch {
+	case w.now() < p.stopped:
 	case p.state == running:
 		w.beginClose(p)
 		w.after("p%d close", p.id)
-	case !w.busy(p):
+	case !p.busy() && (p.id < w.draw.procs-1 || w.draw.staging == "" || w.marked()):
+		w.mu.Lock()
 		w.count("reopened")
+		w.mu.Unlock()
 		w.beginOpen(p)
 		w.after("p%d open", p.id)
 	}
 }
 
 // busy reports whether calls of clients to p are under way.
-func (w *world) busy(p *process) bool {
-	for slot, n := range w.order {
-		if n > 0 && strings.HasPrefix(slot, fmt.Sprint(p.id)) {
+func (p *process) busy() bool {
+	for _, n := range p.order {
+		if n > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// calm lets d pass while everything is answered at once, except by what is down.
-func (w *world) calm(d time.Duration) {
-	for end := w.now() + d; w.now() < end && w.ok(); {
-		w.calmOne()
-	}
-}
-
-// calmOne does the next thing, or lets a little time pass.
-func (w *world) calmOne() {
-	if w.swift++; w.swift > 3000 {
-		w.judge.fail("I20: a storm: 3000 steps without an end")
-		return
-	}
-	if w.expireOne() {
-		return
-	}
-	if items := w.sorted(); len(items) > 0 {
-		it, v := items[0], pass
-		if w.refuses(it) {
-			v = fail
-		}
-		w.let(it, v)
-		w.after("p%d %s %s: %v, calmly", it.p.id, it.what, it.names, v)
-		return
-	}
-	if can := w.pushable(); len(can) > 0 {
-		w.deliver(can[0], false)
-		return
-	}
-	w.swift = 0
-	w.sleep(max(w.draw.ttl/25, 10*time.Millisecond))
-}
-
-// end ends all faults, lets everything come right, judges that, and closes.
-func (w *world) end() {
-	if w.ok() {
-		w.heal()
-	}
-	if w.ok() {
-		w.calm(2 * time.Second)
-		w.mu.Lock()
-		w.judge.repaired()
-		w.mu.Unlock()
-	}
-	if w.ok() && !w.draw.faults["drop"] {
-		w.probe()
-	}
-	if w.ok() {
-		w.calm(2*w.draw.ttl + 3*time.Second)
-	}
-	if w.ok() {
-		w.mu.Lock()
-		w.judge.atRest()
-		w.mu.Unlock()
-	}
-	if w.ok() {
-		for _, p := range w.procs {
-			if p.state == running {
-				w.beginClose(p)
-			}
-			w.quiet()
-		}
-	}
-	w.tearDown()
-}
-
-// probe has one process write, and judges that all know within a second (I5b).
-func (w *world) probe() {
-	p := w.procs[slices.IndexFunc(w.procs, func(p *process) bool { return p.state == running })]
-	key := w.rng.IntN(w.draw.keys)
-	w.beginSet(p, key)
-	w.after("p%d set %s, which all must know soon", p.id, names[key])
-	w.quiet()
-	w.calm(time.Second)
-	for _, q := range w.procs {
-		if q.state == running && p.known[key].floor.Newer(q.opts[key].Inspect().Stamp) {
-			w.judge.fail("I5b: p%d does not know what p%d wrote a second ago to %s", q.id, p.id, names[key])
-		}
-	}
-}
-
-// quiet waits calmly until no client has a call under way.
-func (w *world) quiet() {
-	limit := w.now() + 10*time.Second
-	for w.ok() && w.now() < limit {
-		busy := false
-		for _, p := range w.procs {
-			busy = busy || w.busy(p)
-		}
-		if !busy {
-			return
-		}
-		w.calmOne()
-	}
-	if w.ok() {
-		w.judge.fail("I13: a call has not ended after 10 s without faults")
-	}
-}
-
-// heal ends all faults and gives the help that a relay would.
-func (w *world) heal() {
-	clear(w.down)
-	w.quiet()
-	for len(w.late) > 0 && w.ok() {
-		if w.draw.faults["late"] && w.rng.IntN(2) == 0 {
-			w.carryOut()
-		} else {
-			w.late = w.late[1:]
-		}
-	}
-	for _, p := range w.procs {
-		if p.state == running && p.link != linkUp {
-			w.relink(p, linkUp)
-		}
-	}
-	if i := slices.IndexFunc(w.procs, func(p *process) bool { return p.state == running }); i < 0 && w.ok() {
-		w.beginOpen(w.procs[0])
-		w.after("p0 open")
-		w.quiet()
-	}
-	for _, name := range names[:w.draw.keys] {
-		if w.help[name] {
-			w.relay(name)
-		}
-	}
-}
-
-// relay fills the cache from the source.
-func (w *world) relay(name string) {
+// kill ends a process at once: nothing of it goes on but what it has sent. In
+// its place stands one that was never opened.
+func (w *world) kill(p *process) {
 	w.mu.Lock()
-	r := w.rows.Load(all, namespace, []string{name})[0]
-	f := tiers.Fill{Record: r.Record}
-	if c := w.store.Load(all, namespace, []string{name})[0]; c.Err != nil && c.Err != tiers.ErrMiss {
-		f.Replace = []byte("?")
+	defer w.mu.Unlock()
+	p.ghost = true
+	for _, it := range w.parked {
+		if it.p != p {
+			continue
+		}
+		w.graves = append(w.graves, it)
+		if it.late != nil && w.rng.IntN(2) == 0 {
+			it.late.at = w.now()
+			w.late = append(w.late, it.late)
+		}
 	}
-	w.fillLocked(namespace, []tiers.Fill{f})
-	w.mu.Unlock()
-	w.after("relay %s", name)
+	w.parked = slices.DeleteFunc(w.parked, func(it *item) bool { return it.p == p })
+	w.candidates = slices.DeleteFunc(w.candidates, func(c *candidate) bool { return c.p == p })
+	w.lame = slices.DeleteFunc(w.lame, func(t *tenure) bool { return t.p == p })
+	for _, s := range w.sites {
+		for _, db := range s.all() {
+			if db.right != nil && db.right.p == p {
+				db.right = nil
+				w.count("relay killed")
+			}
+		}
+	}
+	w.needLocked(names...) // a commit may never have been offered
+	p.link, p.queue, p.idle = linkCut, nil, false
+	w.ghosts = append(w.ghosts, p)
+	n := w.newProcess(p.id)
+	n.site, n.server = p.site, p.server
+	w.procs[slices.Index(w.procs, p)] = n
 }
 
-// tearDown opens all gates and closes what is open.
-func (w *world) tearDown() {
-	w.openGates()
-	time.Sleep(2 * time.Second) // longer than any call, Open included
-	synctest.Wait()
-	for _, r := range w.results {
-		if r.kind == "open" {
-			r.p.m = r.m
-		}
-	}
+// desert has all processes of the original stand still for so long that a copy
+// may take the cache over.
+func (w *world) desert() {
 	for _, p := range w.procs {
-		w.mu.Lock()
-		m := p.m
-		w.mu.Unlock()
-		if m != nil {
-			m.Close()
+		if p.state == running && p.site == w.sites[0] {
+			w.stop(p)
 		}
 	}
-	synctest.Wait()
+	w.after("all but a copy stand still")
+	w.calm(w.spell())
+}
+
+// stop makes a process stand still for some seconds. Its servers may give its
+// right to another one.
+func (w *world) stop(p *process) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p.stopped = w.now() + w.spell()/2 + w.spell()/4
+	if right := p.server.right; right != nil && right.p == p && w.rng.IntN(3) > 0 {
+		w.deposeLocked(p.server)
+	}
 }

@@ -30,15 +30,22 @@ type item struct {
 	what  string
 	names string // sorted, joined by commas
 	ctx   context.Context
-	at    int // step of arrival
-	seq   int // order of arrival, for items that are alike otherwise
-	hold  int // preferably not before this step; 0: not yet drawn
+	at    int       // step of arrival
+	seq   int       // order of arrival, for items that are alike otherwise
+	hold  int       // preferably not before this step; 0: not yet drawn
+	late  *lateCall // what a tier may carry out though nobody waits for it; nil: nothing
 
 	release chan verdict
 }
 
 // tier reports whether it is the request of an operation of a tier.
 func (it *item) tier() bool { return it.ctx != nil && !it.answer() }
+
+// of returns the tier that it asks.
+func (it *item) of() string {
+	tier, _, _ := strings.Cut(strings.TrimPrefix(it.what, "relay "), " ")
+	return tier
+}
 
 func (it *item) answer() bool { return strings.HasSuffix(it.what, answered) }
 
@@ -66,8 +73,16 @@ func (w *world) park(it *item) verdict {
 	}
 	w.seq++
 	it.at, it.seq, it.release = w.step, w.seq, make(chan verdict, 1)
-	w.parked = append(w.parked, it)
+	if it.p.ghost {
+		w.graves = append(w.graves, it)
+	} else {
+		w.parked = append(w.parked, it)
+	}
 	w.mu.Unlock()
+	select {
+	case w.bell <- struct{}{}:
+	default:
+	}
 	return <-it.release
 }
 
@@ -82,12 +97,13 @@ func (w *world) hook(pt point.Point, owner any, name string) {
 	w.park(&item{p: p, what: string(pt), names: name})
 }
 
-// sorted returns what is parked, in an order that the seed determines.
+// sorted returns what is parked in processes that run, in an order that the
+// seed determines.
 func (w *world) sorted() []*item {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	slices.SortFunc(w.parked, (*item).compare)
-	return slices.Clone(w.parked)
+	return slices.DeleteFunc(slices.Clone(w.parked), func(it *item) bool { return w.now() < it.p.stopped })
 }
 
 // let releases it.
@@ -102,8 +118,8 @@ func (w *world) let(it *item, v verdict) {
 func (w *world) openGates() {
 	w.mu.Lock()
 	w.free = true
-	parked := w.parked
-	w.parked = nil
+	parked := append(w.parked, w.graves...)
+	w.parked, w.graves = nil, nil
 	w.mu.Unlock()
 	for _, it := range parked {
 		if it.ctx != nil && it.ctx.Err() != nil {
@@ -114,18 +130,25 @@ func (w *world) openGates() {
 	}
 }
 
-// call carries an operation of a tier through its gates. If it was not carried
-// out but may be later, on a request that nobody waits for any more, it is kept.
-func (p *process) call(ctx context.Context, what string, names []string, keep bool, apply func()) (done bool, err error) {
+// call carries an operation of a tier through its gates. late is what the tier
+// may carry out after nobody waits for it any more; nil: nothing.
+func (p *process) call(ctx context.Context, what string, names []string, late *lateCall, apply func()) (done bool, err error) {
 	w := p.w
-	label := strings.Join(slices.Sorted(slices.Values(names)), ",")
-	switch w.park(&item{p: p, what: what, names: label, ctx: ctx}) {
+	if ctx.Err() != nil { // as any tier; and who notices the end first must not matter
+		return false, errSilent
+	}
+	label := labelOf(names)
+	if late != nil {
+		late.names, late.p = label, p
+	}
+	switch w.park(&item{p: p, what: what, names: label, ctx: ctx, late: late}) {
 	case fail:
 		return false, errRefused
 	case timeout:
-		if keep {
+		if late != nil {
 			w.mu.Lock()
-			w.late = append(w.late, &lateCall{what: what, names: label, at: w.now(), p: p, m: p.m, apply: apply})
+			late.at = w.now()
+			w.late = append(w.late, late)
 			w.mu.Unlock()
 		}
 		return false, errSilent

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -35,9 +34,16 @@ func (j *judge) look(spans *[]span, r tiers.Result) (old, now span) {
 	return old, now
 }
 
-// was reports whether a tier said this of key at some instant since from.
-func (j *judge) was(key int, absent bool, stamp tiers.Stamp, from time.Duration) bool {
-	for _, spans := range [][]span{j.source[key], j.cache[key]} {
+// was reports whether a tier of p said this of key at some instant since from.
+func (j *judge) was(p *process, key int, absent bool, stamp tiers.Stamp, from time.Duration) bool {
+	said := [][]span{j.cache[key]}
+	if p.is.banned(max(from, 0)) {
+		said = nil // that is another's
+	}
+	for _, db := range p.site.all() {
+		said = append(said, db.spans[key])
+	}
+	for _, spans := range said {
 		for i := len(spans) - 1; i >= 0 && spans[i].to >= from; i-- {
 			s := spans[i]
 			if s.present && (absent && s.kind == tiers.Absent || !absent && s.kind == tiers.Value && s.stamp == stamp) {
@@ -53,13 +59,14 @@ func (j *judge) was(key int, absent bool, stamp tiers.Stamp, from time.Duration)
 // committedLocked: the source has carried out a write that p began at a step.
 func (p *process) committedLocked(stamp tiers.Stamp, write tiers.Write, began int) {
 	w := p.w
-	if k := &p.known[slices.Index(names, write.Name)]; began >= k.doubt {
+	if k := &p.known[keyOf(write.Name)]; began >= k.doubt {
 		k.doubt = 0
 	}
-	if _, ok := w.commits[stamp.Revision]; ok {
-		return // a delete of what is absent
+	w.ringLocked(p.server)
+	if write.Delete {
+		return
 	}
-	w.commits[stamp.Revision] = commit{write.Name, string(write.Data)}
+	w.commits[string(write.Data)] = commit{write.Name, stamp}
 	if w.judge.refused[string(write.Data)] {
 		w.judge.fail("I14: a refused write of %s was committed", write.Name)
 	}
@@ -67,12 +74,12 @@ func (p *process) committedLocked(stamp tiers.Stamp, write tiers.Write, began in
 
 // askedLocked: a tier has carried out a request about name, sent at asOf.
 func (p *process) askedLocked(name string, asOf time.Time) {
-	k := &p.known[slices.Index(names, name)]
+	k := &p.known[keyOf(name)]
 	k.sent = max(k.sent, asOf.Sub(p.w.start))
 }
 
 // primaryLocked: the process has read name from the source.
-func (p *process) primaryLocked(name string) { p.known[slices.Index(names, name)].doubt = 0 }
+func (p *process) primaryLocked(name string) { p.known[keyOf(name)].doubt = 0 }
 
 // handledLocked: the process has handled an event.
 func (p *process) handledLocked(e push) {

@@ -17,6 +17,14 @@ import (
 // run opens all processes and takes the random steps.
 func (w *world) run() {
 	for _, p := range w.procs {
+		if w.draw.staging != "" && p.id == w.draw.procs-1 { // comes when the cache is taken
+			for end := w.now() + 5*time.Second; !w.marked() && w.now() < end && w.ok(); {
+				w.calmOne()
+			}
+			if !w.marked() {
+				continue
+			}
+		}
 		w.beginOpen(p)
 		w.after("open p%d", p.id)
 		for p.state == opening && w.ok() {
@@ -26,6 +34,12 @@ func (w *world) run() {
 	for w.steps() < w.draw.steps && w.ok() {
 		w.act()
 	}
+}
+
+// marked reports whether the cache has a mark.
+func (w *world) marked() bool {
+	_, err := w.store.Mark(all, namespace)
+	return err == nil
 }
 
 func (w *world) ok() bool { return w.judge.violation == "" }
@@ -46,7 +60,9 @@ func (w *world) after(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.judge.step()
-	w.note(fmt.Sprintf(format, args...))
+	if w.traced {
+		w.note(fmt.Sprintf(format, args...))
+	}
 	w.step++
 }
 
@@ -58,17 +74,10 @@ func (w *world) note(what string) {
 	for _, it := range w.parked {
 		fmt.Fprintf(&b, " [p%d %s %s %d]", it.p.id, it.what, it.names, it.at)
 	}
-	for _, p := range w.procs {
-		if p.m != nil && p.m.Stats().Dirty > 1 {
-			w.fixed = true // in which order, only a map knows
-		}
-	}
 	w.trace = append(w.trace, b.String())
-	if !w.fixed {
-		h := fnv.New64a()
-		fmt.Fprint(h, w.hash, b.String())
-		w.hash = h.Sum64()
-	}
+	h := fnv.New64a()
+	fmt.Fprint(h, w.hash, b.String())
+	w.hash = h.Sum64()
 }
 
 // An action is something that can be done now, with a weight.
@@ -95,8 +104,14 @@ func (w *world) act() {
 	add(3, len(pushes) > 0, func() { w.deliver(pick(w, pushes), f["reorder"]) })
 	add(1, len(pushes) > 0 && f["drop"], func() { w.drop(pick(w, pushes)) })
 	add(2, f["late"] && len(w.late) > 0, w.carryOut)
-	add(1, f["calm"] && w.rng.IntN(4) == 0, func() { w.calm(time.Duration(w.rng.Int64N(int64(2 * w.draw.ttl)))) })
-	for _, name := range []string{"cut", "freeze", "flush", "corrupt", "down", "reopen"} {
+	add(1, f["calm"] && w.rng.IntN(4) == 0, func() { w.calm(time.Duration(w.rng.Int64N(int64(w.spell())))) })
+	if can := w.electable(); len(can) > 0 {
+		add(4, true, func() { w.elect(pick(w, can)) })
+	}
+	if lame := w.lame; len(lame) > 0 {
+		add(1, true, func() { w.unseat(pick(w, lame)) })
+	}
+	for _, name := range disturbances {
 		add(1, f[name] && w.rng.IntN(5) == 0, func() { w.disturb(name) })
 	}
 	total := 0
@@ -162,8 +177,7 @@ func (w *world) release(it *item) {
 
 // refuses reports whether it is a request to a tier that is down.
 func (w *world) refuses(it *item) bool {
-	tier, _, _ := strings.Cut(it.what, " ")
-	return it.tier() && w.down[tier]
+	return it.tier() && w.down[it.of()]
 }
 
 // pushable returns the processes to which a push can be delivered.
@@ -171,7 +185,7 @@ func (w *world) pushable() (can []*process) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.procs {
-		if p.idle && len(p.queue) > 0 {
+		if p.idle && len(p.queue) > 0 && w.now() >= p.stopped {
 			can = append(can, p)
 		}
 	}
@@ -229,8 +243,8 @@ func (w *world) carryOut() {
 	w.mu.Lock()
 	w.late = slices.Delete(w.late, i, i+1)
 	// Soon enough, the process that asked finds it out by itself.
-	if l.what == "source write" && (w.now()-l.at > 900*time.Millisecond || l.p.m != l.m || l.p.state != running) {
-		w.help[l.names] = true
+	if l.what == "source write" && (w.now()-l.at > 900*time.Millisecond || l.p.state != running) {
+		w.needLocked(strings.Split(l.names, ",")...)
 	}
 	w.count("late " + l.what)
 	l.apply()
@@ -250,6 +264,9 @@ func (w *world) advance() {
 		d = time.Duration(w.rng.Int64N(int64(w.draw.ttl)))
 	default:
 		d = w.draw.ttl + time.Duration(w.rng.Int64N(int64(2*time.Second)))
+	}
+	if w.draw.slowly() && w.rng.IntN(4) == 0 {
+		d *= 8
 	}
 	for _, p := range w.procs {
 		if p.state == closing || p.state == opening {
@@ -273,22 +290,36 @@ func (w *world) sleep(d time.Duration) {
 	w.after("%v pass", d)
 }
 
+// spell is how long a calm between disturbances may be.
+func (w *world) spell() time.Duration {
+	if w.draw.slowly() {
+		return max(2*w.draw.ttl, 8*time.Second)
+	}
+	return 2 * w.draw.ttl
+}
+
 // client starts a call that no client has under way, as long as few have.
 func (w *world) client() {
 	p, key := pick(w, w.procs), w.rng.IntN(w.draw.keys)
-	if p.state != running {
+	if p.state != running || w.now() < p.stopped {
 		w.advance()
 		return
 	}
-	free := func(kind string, most int) bool { return w.order[call{p: p, key: key, kind: kind}.slot()] < most }
-	switch n := w.rng.IntN(10); {
+	free := func(kind string, most int) bool { return p.order[call{key: key, kind: kind}.slot()] < most }
+	switch n := w.rng.IntN(12); {
 	case n < 5 && free("load", 1):
 		w.beginLoad(p, key)
 		w.after("p%d load %s", p.id, names[key])
 	case n < 8 && free("set", 2):
 		w.beginSet(p, key)
-		w.after("p%d set %s = %d", p.id, names[key], w.calls)
-	case free("delete", 1):
+		w.after("p%d set %s, call %d", p.id, names[key], w.calls)
+	case n < 9 && free("setif", 1):
+		w.beginSetIf(p, key)
+		w.after("p%d set %s if unchanged, call %d", p.id, names[key], w.calls)
+	case n < 10 && p.order[call{kind: "setall"}.slot()] < 1:
+		w.beginSetAll(p)
+		w.after("p%d set all, call %d", p.id, w.calls)
+	case n >= 10 && free("delete", 1):
 		w.beginDelete(p, key)
 		w.after("p%d delete %s", p.id, names[key])
 	}

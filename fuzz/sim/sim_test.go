@@ -15,20 +15,24 @@ var (
 // sometimes names what a campaign must have met: else it proves less than it seems.
 var sometimes = []string{"refused", "behind", "corrupt seen", "repaired", "expiry", "pushes lost", "expired", "stale", "load failed",
 	"not cached", "outcome unknown", "write refused", "two tokens in flight", "fill refused", "push dropped", "push reordered",
-	"late cache fill", "late source write", "flush", "reopened", "timeout"}
+	"late cache fill", "late source write", "flush", "reopened", "timeout", "setif", "setall", "conflict", "relay killed",
+	"elected", "resigned", "two relays", "resync", "relay fill", "mark stepped", "mark refused", "unfed", "withheld", "late fill", "replaces",
+	"lease denied", "lease waited", "waited in vain", "failover", "commits lost", "epoch marked", "learned", "zombie", "strayed",
+	"set back", "poison", "future epoch", "corrected", "cache corrected", "cache set back", "blot", "desert", "strange mark",
+	"cache not used", "not opened", "taken over"}
 
 // No seed leads to a violation of the contract.
 func TestCampaign(t *testing.T) {
 	n := *seeds
 	if n == 0 {
-		n = 1000
+		n = 800
 		if raceEnabled {
-			n = 200
+			n = 100
 		}
 	}
 	seen, steps, bad := map[string]int{}, 0, 0
 	for seed := *first; seed < *first+uint64(n); seed++ {
-		rep := Run(t, seed)
+		rep := Run(t, seed, *trace)
 		steps += rep.Steps
 		for what, k := range rep.Seen {
 			seen[what] += k
@@ -47,7 +51,7 @@ func TestCampaign(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds, %d steps, %d with a violation; seen: %v", n, steps, bad, seen)
-	if *seeds != 0 {
+	if *seeds != 0 && n < 800 || raceEnabled {
 		return
 	}
 	for _, what := range sometimes {
@@ -57,17 +61,18 @@ func TestCampaign(t *testing.T) {
 	}
 }
 
-// A seed is a history: run twice, it is the same.
+// A seed is a history: run twice, it is the same. Not so where the race detector
+// shuffles what several goroutines do at one instant.
 func TestTheSameSeedIsTheSameHistory(t *testing.T) {
 	n := 60
-	if raceEnabled {
-		n = 10
-	}
 	if *seeds != 0 {
 		n = *seeds
 	}
+	if raceEnabled {
+		n = 0
+	}
 	for seed := *first; seed < *first+uint64(n); seed++ {
-		a, b := Run(t, seed), Run(t, seed)
+		a, b := Run(t, seed, true), Run(t, seed, true)
 		if a.Hash == b.Hash {
 			continue
 		}

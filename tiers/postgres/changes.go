@@ -15,29 +15,43 @@ import (
 // The history of a namespace: what changed after a revision, and everything.
 // Revisions are given in commit order, so "revision > n" misses nothing that
 // commits later (D3). Both unite rows and tombstones; a name is in one of them.
+//
+// Every page ends within statement_timeout, whatever the rows: it is read in the
+// order of an index, from each table no more than a page, and values are only
+// read of the rows that fit into its bytes.
 
 const (
-	changesPage = 1000 // records, and those that share the revision of the last
-	scanPage    = 500
+	changesPage = 2000    // records
+	scanPage    = 500     // records
+	pageBytes   = 4 << 20 // of values in a page, of either kind
 )
 
-// Rows and head are of one snapshot. WITH TIES: a page never cuts a revision in
-// half, whose remainder the next "revision > n" would miss.
+// Rows and head are of one snapshot. A page holds whole revisions, for the next
+// "revision > n" would miss the rest of one. A record fits if its whole revision
+// does; the first is told anyway, without its value, so that a revision that fits
+// into no page is not taken for nothing. found counts what there was to choose from.
 const changesSQL = withHere + `
-SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0), c.name, c.revision, c.size, c.value
+SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0), coalesce(c.found, 0), coalesce(c.fits, false),
+       c.name, c.revision, c.size, CASE WHEN c.fits AND c.size <= $5 THEN c.value::text END
   FROM h
   LEFT JOIN fastopt.namespaces n ON n.namespace = $1
   LEFT JOIN LATERAL (
-       SELECT name, revision, size, CASE WHEN size <= $5 THEN value::text END AS value
-         FROM fastopt.options WHERE namespace = $1 AND revision > $2 AND h.epoch = $3 AND $2 >= n.compacted
-       UNION ALL
-       SELECT name, revision, NULL, NULL
-         FROM fastopt.tombstones WHERE namespace = $1 AND revision > $2 AND h.epoch = $3 AND $2 >= n.compacted
-       ORDER BY revision FETCH FIRST $4 ROWS WITH TIES) c ON true
+       SELECT b.*, count(*) OVER () AS found, row_number() OVER (ORDER BY b.revision) AS place,
+              count(*) OVER upto <= $4 AND sum(CASE WHEN b.size <= $5 THEN b.size ELSE 0 END) OVER upto <= $6 AS fits
+         FROM ((SELECT name, revision, size, value
+                  FROM fastopt.options WHERE namespace = $1 AND revision > $2 AND h.epoch = $3 AND $2 >= n.compacted
+                 ORDER BY revision FETCH FIRST ($4 + 1) ROWS ONLY)
+               UNION ALL
+               (SELECT name, revision, NULL, NULL
+                  FROM fastopt.tombstones WHERE namespace = $1 AND revision > $2 AND h.epoch = $3 AND $2 >= n.compacted
+                 ORDER BY revision FETCH FIRST ($4 + 1) ROWS ONLY)
+               ORDER BY revision FETCH FIRST ($4 + 1) ROWS ONLY) b
+       WINDOW upto AS (ORDER BY b.revision)) c ON c.fits OR c.place = 1
  ORDER BY c.revision, c.name`
 
-// Changes returns a page of what changed after since: at least 1,000 records if
-// there are more, and always all of a revision.
+// Changes returns a page of what changed after since: up to 2,000 records and 4
+// MiB of values, and always all of a revision. One that is larger (a mass update,
+// or a TRUNCATE) is a Reset: Scan tells of it in pages.
 func (s *Source) Changes(ctx context.Context, namespace string, since tiers.Stamp) (tiers.Changes, error) {
 	if err := checkCall(namespace, 0); err != nil {
 		return tiers.Changes{}, err
@@ -60,7 +74,7 @@ func (s *Source) changesOn(ctx context.Context, c *pgx.Conn, namespace string, s
 	if since.Revision > math.MaxInt64 {
 		since = tiers.Stamp{} // of no database: a reset
 	}
-	rows, err := s.query(ctx, c, changesSQL, namespace, since.Revision, since.Epoch, changesPage, longest)
+	rows, err := s.query(ctx, c, changesSQL, namespace, since.Revision, since.Epoch, changesPage, longest, pageBytes)
 	if err != nil {
 		return none, err
 	}
@@ -68,14 +82,16 @@ func (s *Source) changesOn(ctx context.Context, c *pgx.Conn, namespace string, s
 	var h history
 	var head, compacted uint64
 	var records []tiers.Record
+	var found int
 	answered := false
 	for rows.Next() {
 		var row rowData
-		if err := rows.Scan(h.into(&head, &compacted, &row.name, &row.revision, &row.size, &row.value)...); err != nil {
+		var fits bool
+		if err := rows.Scan(h.into(&head, &compacted, &found, &fits, &row.name, &row.revision, &row.size, &row.value)...); err != nil {
 			return none, err
 		}
 		answered = true
-		if row.name != nil {
+		if fits {
 			records = append(records, row.record(h, asOf))
 		}
 	}
@@ -88,39 +104,43 @@ func (s *Source) changesOn(ctx context.Context, c *pgx.Conn, namespace string, s
 	if err := s.seen.accept(h); err != nil {
 		return none, err
 	}
-	if since.Epoch != uint32(h.epoch) || since.Revision < compacted || since.Revision > head {
-		return tiers.Changes{Head: stamp(h, head), Reset: true}, nil
-	}
 	changes := tiers.Changes{Records: records, Head: stamp(h, head)}
-	if n := len(records); n >= changesPage && records[n-1].Stamp.Revision < head {
-		changes.Head, changes.More = records[n-1].Stamp, true
+	switch {
+	case since.Epoch != uint32(h.epoch) || since.Revision < compacted || since.Revision > head, found > 0 && len(records) == 0:
+		return tiers.Changes{Head: stamp(h, head), Reset: true}, nil
+	case found > len(records):
+		changes.Head, changes.More = records[len(records)-1].Stamp, true
 	}
 	return changes, nil
 }
 
+// A record fits if it is the first of its page, or begins within the bytes of one.
 const scanSQL = withHere + `
-SELECT ` + historyColumns + `, c.name, c.revision, c.size, c.value
+SELECT ` + historyColumns + `, coalesce(c.found, 0), c.name, c.revision, c.size, CASE WHEN c.size <= $4 THEN c.value::text END
   FROM h
   LEFT JOIN LATERAL (
-       SELECT name, revision, size, CASE WHEN size <= $4 THEN value::text END AS value
-         FROM fastopt.options WHERE namespace = $1 AND name > $2
-       UNION ALL
-       SELECT name, revision, NULL, NULL FROM fastopt.tombstones WHERE namespace = $1 AND name > $2
-       ORDER BY name FETCH FIRST $3 ROWS ONLY) c ON true
+       SELECT b.*, count(*) OVER () AS found,
+              coalesce(sum(CASE WHEN b.size <= $4 THEN b.size END) OVER (ORDER BY b.name ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+         FROM ((SELECT name, revision, size, value
+                  FROM fastopt.options WHERE namespace = $1 AND name > $2 ORDER BY name FETCH FIRST $3 ROWS ONLY)
+               UNION ALL
+               (SELECT name, revision, NULL, NULL
+                  FROM fastopt.tombstones WHERE namespace = $1 AND name > $2 ORDER BY name FETCH FIRST $3 ROWS ONLY)
+               ORDER BY name FETCH FIRST $3 ROWS ONLY) b) c ON c.before < $5
  ORDER BY c.name`
 
 // Scan yields every row and tombstone in the byte order of names, in pages of
-// 500, each a statement and a snapshot of its own.
+// up to 500 and about 4 MiB of values, each a statement and a snapshot of its own.
 func (s *Source) Scan(ctx context.Context, namespace string) iter.Seq2[tiers.Record, error] {
 	return func(yield func(tiers.Record, error) bool) {
 		if err := checkCall(namespace, 0); err != nil {
 			yield(tiers.Record{}, err)
 			return
 		}
-		for after := ""; ; {
+		for after, more := "", true; more; {
 			var page []tiers.Record
 			err := s.read(ctx, "scan", func(ctx context.Context, c *pgx.Conn) (err error) {
-				page, err = s.scanOn(ctx, c, namespace, after)
+				page, more, err = s.scanOn(ctx, c, namespace, after)
 				return err
 			})
 			if err != nil {
@@ -131,29 +151,27 @@ func (s *Source) Scan(ctx context.Context, namespace string) iter.Seq2[tiers.Rec
 				if !yield(r, nil) {
 					return
 				}
+				after = r.Name
 			}
-			if len(page) < scanPage {
-				return
-			}
-			after = page[len(page)-1].Name
 		}
 	}
 }
 
-func (s *Source) scanOn(ctx context.Context, c *pgx.Conn, namespace, after string) ([]tiers.Record, error) {
+// scanOn reads the page after a name. more: it may not be the last.
+func (s *Source) scanOn(ctx context.Context, c *pgx.Conn, namespace, after string) (page []tiers.Record, more bool, err error) {
 	asOf := time.Now()
-	rows, err := s.query(ctx, c, scanSQL, namespace, after, scanPage, tiers.MaxData)
+	rows, err := s.query(ctx, c, scanSQL, namespace, after, scanPage, tiers.MaxData, pageBytes)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer rows.Close()
 	var h history
-	var page []tiers.Record
+	var found int
 	answered := false
 	for rows.Next() {
 		var row rowData
-		if err := rows.Scan(h.into(&row.name, &row.revision, &row.size, &row.value)...); err != nil {
-			return nil, err
+		if err := rows.Scan(h.into(&found, &row.name, &row.revision, &row.size, &row.value)...); err != nil {
+			return nil, false, err
 		}
 		answered = true
 		if row.name != nil {
@@ -161,10 +179,10 @@ func (s *Source) scanOn(ctx context.Context, c *pgx.Conn, namespace, after strin
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if !answered {
-		return nil, fmt.Errorf("scan: %w", pgx.ErrNoRows)
+		return nil, false, fmt.Errorf("scan: %w", pgx.ErrNoRows)
 	}
-	return page, s.seen.accept(h)
+	return page, found == scanPage || found > len(page), s.seen.accept(h)
 }

@@ -34,7 +34,15 @@ SELECT 4, 1, format('%s fastopt.%s is missing', CASE WHEN tab IN ('actual', 'her
   FROM (SELECT DISTINCT tab FROM cols) w WHERE NOT EXISTS (SELECT FROM rel WHERE rel.name = w.tab) AND EXISTS (SELECT FROM ns)
 UNION ALL
 SELECT 3, 1, format('a grant is missing: GRANT SELECT ON fastopt.%s to the role, as postgres.Roles does', rel.name)
-  FROM rel WHERE rel.name IN ('options', 'tombstones', 'namespaces', 'epoch', 'here', 'schema_version') AND NOT has_table_privilege(rel.oid, 'SELECT')
+  FROM rel
+ WHERE (rel.name IN ('options', 'tombstones', 'namespaces', 'epoch', 'here', 'schema_version')
+        OR rel.name = 'actual' AND EXISTS (SELECT FROM rel e WHERE e.name = 'epoch' AND has_any_column_privilege(e.oid, 'UPDATE'))) -- to step the epoch
+   AND NOT has_table_privilege(rel.oid, 'SELECT')
+UNION ALL
+SELECT 3, 1, CASE WHEN to_regprocedure(f) IS NULL THEN format('the server has no function pg_catalog.%s, by which it would tell histories apart', f)
+                  ELSE format('a grant is missing: GRANT EXECUTE ON FUNCTION pg_catalog.%s to the role, for views ask with the rights of who reads', f) END
+  FROM (VALUES ('pg_control_system()'), ('pg_current_wal_lsn()'), ('pg_walfile_name(pg_lsn)')) v (f)
+ WHERE has_function_privilege(to_regprocedure(f), 'EXECUTE') IS DISTINCT FROM true
 UNION ALL
 SELECT 4, 1, format('row level security hides rows of fastopt.%s from the role', rel.name)
   FROM rel WHERE rel.name IN ('options', 'tombstones', 'namespaces', 'epoch') AND row_security_active(rel.oid)

@@ -46,6 +46,7 @@ func parse(field, url string) (*address, error) {
 	if _, set := cc.RuntimeParams["application_name"]; !set {
 		cc.RuntimeParams["application_name"] = "fastopt" // for who asks whose session is in the way
 	}
+	cc.RuntimeParams["client_encoding"] = "UTF8" // else the database's, whatever it is
 	for name, value := range sessionSettings {
 		if _, set := cc.RuntimeParams[name]; !set || name == "default_transaction_isolation" {
 			cc.RuntimeParams[name] = value

@@ -20,15 +20,15 @@ import (
 //
 // A fleet would fill the server with candidates that wait. So there are a few
 // seats, locks of the same kind: who has one stays connected and asks for the
-// right all the time, the others come by every few seconds and hold nothing.
+// right all the time, the others come by now and then and hold nothing.
 
 const (
-	electPoll      = 250 * time.Millisecond // between a candidate's questions
+	electPoll      = 400 * time.Millisecond // between a candidate's questions
 	electBeat      = 400 * time.Millisecond // between a holder's heartbeats
 	electBeatLimit = 500 * time.Millisecond // for the answer; together less than electIdle
 	electIdle      = "1200"                 // ms of silence after which the server ends the session
 	standBack      = time.Second            // for who gave up the right
-	seatLook       = 5 * time.Second        // between looks for a seat; twice that at most
+	seatLook       = 30 * time.Second       // between looks for a seat, which cost a connection; twice that at most
 )
 
 var _ tiers.Elector = (*Source)(nil)
@@ -39,7 +39,7 @@ var errNoSeat = fmt.Errorf("%w: enough candidates wait", tiers.ErrUnavailable)
 // Elect needs the right to update fastopt.epoch (fastopt_relay of Roles), else it
 // returns an error wrapping tiers.ErrReadOnly at once. Three candidates of a
 // namespace, the holder among them, have a connection each, to Config.DirectURL
-// if that is set; the others look every 5 to 10 s whether one is gone.
+// if that is set; the others look every 30 to 60 s whether one is gone.
 func (s *Source) Elect(ctx context.Context, namespace string, lead func(ctx context.Context)) error {
 	if err := checkCall(namespace, 0); err != nil {
 		return err

@@ -34,6 +34,7 @@ const emptyEpoch = "table fastopt.epoch is empty: restore its row, or drop the s
 var remedy = map[string]string{
 	"22P02":        "the value is not valid JSON",
 	"22021":        "invalid UTF-8 or NUL in a text",
+	"22P05":        "the database cannot store a character: its encoding has to be UTF8",
 	stateReadOnly:  "the server, or the role, is set to read only",
 	stateStatement: "the session lost a statement",
 	"28P01":        "wrong password",
@@ -44,6 +45,7 @@ var remedy = map[string]string{
 	"40P01":        "deadlock",
 	stateGrant:     "a grant is missing: postgres.Roles lists them",
 	"42703":        "the schema fastopt is not the expected one: run postgres.Migrate",
+	"42704":        "the server knows no such parameter or object: is one in the URL that is not Postgres' own, such as pool_max_conns?",
 	"42883":        "the schema fastopt is not the expected one: run postgres.Migrate",
 	"42P01":        "the schema fastopt is missing: run postgres.Migrate",
 	"P0002":        emptyEpoch,

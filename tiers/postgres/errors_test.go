@@ -54,6 +54,7 @@ func TestSetupErrorsSayWhatToDo(t *testing.T) {
 		"no schema":      {empty, "run postgres.Migrate"},
 		"no grant":       {right, "a grant is missing"},
 		"no epoch":       {bare, "fastopt.epoch is empty"},
+		"a pool's word":  {p.URL() + "&pool_max_conns=7", "pool_max_conns? (SQLSTATE 42704)"},
 		"no TLS":         {strings.Replace(p.URL(), "sslmode=disable", "sslmode=require", 1), "server refused TLS"},
 	} {
 		s := open(t, tc.url)
@@ -106,6 +107,56 @@ func TestMigrateWithoutTheRight(t *testing.T) {
 	must(t, Migrate(t.Context(), as(t, url, role, "secret-1")))
 	if got := load(t, open(t, as(t, url, role, "secret-1")), "a"); got.Kind != tiers.Absent {
 		t.Errorf("read %+v", got)
+	}
+}
+
+// On a hardened server not everybody may ask who it is; a view asks with the
+// rights of who reads it.
+func TestTheRightToAskWhoAnswersIsNamed(t *testing.T) {
+	p := private(t)
+	empty, err := p.NewDatabase(t.Context())
+	must(t, err)
+	c := psql(t, p.URL())
+	role := newRole(t, c)
+	enlist(t, c, role, "reader", "writer")
+	exec(t, psql(t, empty), `CREATE SCHEMA fastopt AUTHORIZATION `+role)
+	for _, f := range []string{"pg_control_system()", "pg_current_wal_lsn()", "pg_walfile_name(pg_lsn)"} {
+		for _, url := range []string{empty, p.URL()} {
+			exec(t, psql(t, url), `REVOKE EXECUTE ON FUNCTION `+f+` FROM PUBLIC`)
+		}
+		grant := "GRANT EXECUTE ON FUNCTION pg_catalog." + f
+		s := open(t, as(t, p.URL(), role, "secret-1"))
+		says(t, "load", s.Load(t.Context(), "app", []string{"a"})[0].Err, grant)
+		_, err := s.Write(t.Context(), "app", []tiers.Write{{Name: "a", Data: []byte("1")}})
+		says(t, "write", err, grant)
+		says(t, "migrate", Migrate(t.Context(), as(t, empty, role, "secret-1")), grant)
+		for _, url := range []string{empty, p.URL()} {
+			exec(t, psql(t, url), grant+` TO PUBLIC`)
+		}
+		load(t, s, "a")
+	}
+	exec(t, psql(t, empty), `DROP SCHEMA fastopt`)
+	exec(t, c, `REVOKE SELECT ON fastopt.actual FROM `+role+`_reader, `+role+`_writer, `+role+`_relay`)
+	load(t, open(t, as(t, p.URL(), role, "secret-1")), "a") // it steps no epoch
+	exec(t, c, `GRANT `+role+`_relay TO `+role)
+	says(t, "load", open(t, as(t, p.URL(), role, "secret-1")).Load(t.Context(), "app", []string{"a"})[0].Err, "GRANT SELECT ON fastopt.actual")
+}
+
+// Whatever the encoding of the database is, text travels in UTF-8.
+func TestEncodings(t *testing.T) {
+	p := private(t)
+	c := psql(t, p.URL())
+	exec(t, c, `CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
+	url := strings.Replace(p.URL(), "/fastopt?", "/latin?", 1)
+	must(t, Migrate(t.Context(), url))
+	s := open(t, url)
+	exec(t, psql(t, url+"&client_encoding=UTF8"), `INSERT INTO fastopt.options (namespace, name, value) VALUES ('app', 'é', '"ü"')`)
+	if got := load(t, s, "é"); string(got.Data) != `"ü"` {
+		t.Errorf("loaded %q", got.Data)
+	}
+	_, err := s.Write(t.Context(), "app", []tiers.Write{{Name: "a", Data: []byte(`"漢"`)}})
+	if tiers.OutcomeOf(err) != tiers.NotApplied || !strings.Contains(err.Error(), "UTF8") || strings.Contains(err.Error(), "漢") {
+		t.Errorf("a character that the database cannot store: %v", err)
 	}
 }
 

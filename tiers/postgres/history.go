@@ -104,6 +104,9 @@ func (k known) refuses(h history) error {
 		return fmt.Errorf("%w (a standby answers)", errHistory)
 	case !h.mine:
 		return fmt.Errorf("%w (restored, promoted or copied; its epoch was not stepped yet)", errHistory)
+	case h.epoch < k.epoch && h.sameInstallation(k.history) && h.timeline == k.timeline: // no zombie, nor told from one by who may step
+		return fmt.Errorf("%w (epoch %d, but %d was seen of this very database: it was set back; if on purpose, run UPDATE fastopt.epoch SET epoch = %d)",
+			errHistory, h.epoch, k.epoch, k.epoch+1)
 	case h.epoch < k.epoch:
 		return fmt.Errorf("%w (epoch %d, but %d was seen)", errHistory, h.epoch, k.epoch)
 	case h.epoch < k.least(), h.epoch == k.epoch && !(h.sameInstallation(k.history) && h.timeline == k.timeline):

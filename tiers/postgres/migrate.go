@@ -59,18 +59,29 @@ func Migrate(ctx context.Context, url string) error {
 	}
 	defer hangUp(conn)
 	for done := false; !done; {
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+		// What the role prefers would read a version from before the lock.
+		err := pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
 			done, err = migrateOnce(ctx, tx, schemaVersion)
 			return err
 		})
 		switch {
 		case codeOf(err) == stateGrant:
-			return fmt.Errorf("postgres: migrate: %w: the role may not: run it as the owner of the schema fastopt, or GRANT CREATE ON DATABASE for the first time (SQLSTATE 42501)", tiers.ErrSetup)
+			return fmt.Errorf("postgres: migrate: %w: %s (SQLSTATE %s)", tiers.ErrSetup, lacking(ctx, conn), stateGrant)
 		case err != nil:
 			return fault("migrate", err)
 		}
 	}
 	return nil
+}
+
+// lacking says which right a migration failed for.
+func lacking(ctx context.Context, conn *pgx.Conn) string {
+	const otherwise = "the role may not: run it as the owner of the schema fastopt, or GRANT CREATE ON DATABASE for the first time"
+	var problem string
+	if err := conn.QueryRow(ctx, `SELECT problem FROM (`+checkSQL+`) c (rank, since, problem) WHERE problem LIKE '%FUNCTION pg_catalog.%'`).Scan(&problem); err != nil {
+		return otherwise
+	}
+	return problem
 }
 
 // migrateOnce makes the next version, at most to. done: nothing was left to do.
@@ -92,9 +103,8 @@ func migrateOnce(ctx context.Context, tx pgx.Tx, to int) (done bool, err error) 
 	if _, err := tx.Conn().PgConn().Exec(ctx, versions[version]).ReadAll(); err != nil {
 		return false, err
 	}
-	if _, err := tx.Exec(ctx, `DELETE FROM fastopt.schema_version`); err != nil {
-		return false, err
-	}
+	// The highest counts. A row is added, never changed: the table has no key, by
+	// which a publication FOR ALL TABLES would let it be changed.
 	_, err = tx.Exec(ctx, `INSERT INTO fastopt.schema_version VALUES ($1)`, version+1)
 	return false, err
 }

@@ -90,6 +90,24 @@ func TestMigrateAndAnOpenTransactionDoNotWaitForEachOther(t *testing.T) {
 	load(t, open(t, url), "a")
 }
 
+// A publication of all tables lets no row be changed of a table without a key.
+func TestMigrateBesideAPublication(t *testing.T) {
+	p := private(t, "wal_level=logical")
+	url, err := p.NewDatabase(t.Context())
+	must(t, err)
+	c := psql(t, url)
+	exec(t, c, `CREATE PUBLICATION everything FOR ALL TABLES`)
+	must(t, Migrate(t.Context(), url))
+	s := open(t, url)
+	set(t, s, "a", "1")
+	_, err = s.Write(t.Context(), "app", []tiers.Write{{Name: "a", Delete: true}})
+	must(t, err)
+	removed, err := s.Compact(t.Context(), "app", 0)
+	if err != nil || removed != 1 {
+		t.Errorf("compacted %d, %v", removed, err)
+	}
+}
+
 func TestVersionsThatWorkTogether(t *testing.T) {
 	for _, tc := range []struct {
 		version int
@@ -176,6 +194,24 @@ func TestTheSchemaOfTheVersionBefore(t *testing.T) {
 	listen(t, s, "app")
 	l := stand(t, s)
 	eventually(t, 5*time.Second, "it leads", l.leads.Load)
+}
+
+// Who runs while the schema is migrated works with what it has become.
+func TestASchemaThatIsMigratedMeanwhile(t *testing.T) {
+	url := migratedTo(t, 1)
+	s := open(t, url)
+	first := tiers.Stamp{Epoch: 1, Revision: set(t, s, "a", "1")}
+	set(t, s, "a", "2")
+	absent := load(t, s, "b").Stamp
+	must(t, Migrate(t.Context(), url))
+	ifs := []tiers.Write{{Name: "b", Data: []byte("1"), If: &absent}, {Name: "a", Data: []byte("3"), If: &first}}
+	if _, err := s.Write(t.Context(), "app", ifs); !errors.Is(err, tiers.ErrConflict) || tiers.OutcomeOf(err) != tiers.NotApplied {
+		t.Errorf("by an old stamp, after the migration: %v", err)
+	}
+	_, err := s.Write(t.Context(), "app", ifs[:1])
+	must(t, err)
+	_, err = s.Compact(t.Context(), "app", 0)
+	must(t, err)
 }
 
 // What the library of version 1 asks, word for word: schemas up to version 2

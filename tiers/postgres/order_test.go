@@ -218,7 +218,7 @@ func poll(ctx context.Context, s *Source, seen map[string]uint64) error {
 		if err != nil {
 			return err
 		}
-		if ch.Reset { // TRUNCATE leaves no tombstones
+		if ch.Reset { // more than a page at once
 			clear(seen)
 			for r, err := range s.Scan(going, "app") {
 				if err != nil {

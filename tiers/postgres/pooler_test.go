@@ -176,10 +176,26 @@ func TestAPoolerThatRefusesAParameterOfTheURL(t *testing.T) {
 	says(t, "load", s.Load(t.Context(), "app", []string{"a"})[0].Err, "ignore_startup_parameters")
 }
 
+// Also where the role prefers a snapshot that is older than the lock of migrations.
 func TestMigrateThroughAPooler(t *testing.T) {
 	p := servers.PrivatePostgres(t, servers.Options{})
 	pooled := bouncer(t, p)
-	must(t, Migrate(t.Context(), pooled))
+	exec(t, psql(t, p.URL()), `ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'repeatable read'`)
+	holder := psql(t, p.URL())
+	exec(t, holder, `SELECT pg_advisory_lock($1, 0)`, lockClass)
+	migrations := make(chan error)
+	for range 2 {
+		go func() { migrations <- Migrate(t.Context(), pooled) }()
+	}
+	eventually(t, 5*time.Second, "both wait for the lock", func() bool {
+		var waiting int
+		must(t, holder.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).Scan(&waiting))
+		return waiting == 2
+	})
+	exec(t, holder, `SELECT pg_advisory_unlock($1, 0)`, lockClass)
+	for range 2 {
+		must(t, <-migrations)
+	}
 	must(t, Migrate(t.Context(), pooled))
 	set(t, open(t, p.URL()), "a", "1")
 }

@@ -138,6 +138,15 @@ func TestRolesDoNoMoreThanTheirWork(t *testing.T) {
 	}
 }
 
+// What a relay's role is told to run it may.
+func TestARelayMayStepTheEpochByHand(t *testing.T) {
+	url := migrated(t)
+	exec(t, psql(t, member(t, url, "relay")), `UPDATE fastopt.epoch SET epoch = epoch + 1`)
+	if got := load(t, open(t, member(t, url, "reader")), "a").Stamp.Epoch; got != 2 {
+		t.Errorf("the epoch is %d, want 2", got)
+	}
+}
+
 // Nobody but the owner touches what the triggers keep, nor borrows their rights.
 func TestRolesCannotForge(t *testing.T) {
 	url := migrated(t)

@@ -1,9 +1,12 @@
 package postgres
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -43,8 +46,49 @@ func TestPlainSQLObeysTheStamps(t *testing.T) {
 			t.Errorf("%s: head is %d, want %d", tc.what, head, tc.head)
 		}
 	}
-	if ch, err := s.Changes(t.Context(), "app", tiers.Stamp{Epoch: 1, Revision: 11}); err != nil || !ch.Reset {
-		t.Errorf("changes over a TRUNCATE: %+v, %v; want a reset", ch, err)
+	if ch, err := s.Changes(t.Context(), "app", tiers.Stamp{Epoch: 1, Revision: 11}); err != nil || ch.Reset || len(ch.Records) != 2 {
+		t.Errorf("changes over a TRUNCATE: %+v, %v; want two tombstones", ch, err)
+	}
+}
+
+// Who feeds a cache learns of each row that a TRUNCATE removed, in every
+// namespace; one whose snapshot is older than its lock would pass over some.
+func TestTruncateLeavesTombstones(t *testing.T) {
+	url := migrated(t)
+	s, c := open(t, url), psql(t, url)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) VALUES ('app', 'a', '1'), ('app', 'b', '1'), ('other', 'a', '1')`)
+	exec(t, c, `DELETE FROM fastopt.options WHERE name = 'b'`)
+	old := psql(t, url)
+	exec(t, old, `BEGIN ISOLATION LEVEL REPEATABLE READ`)
+	exec(t, old, `SELECT FROM fastopt.options`)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) VALUES ('late', 'a', '1')`)
+	if _, err := old.Exec(t.Context(), `TRUNCATE fastopt.options`); codeOf(err) != stateIsolation {
+		t.Errorf("a TRUNCATE with an old snapshot: %v, want SQLSTATE %s", err, stateIsolation)
+	}
+	exec(t, old, `ROLLBACK`)
+	exec(t, c, `TRUNCATE fastopt.options`)
+	for namespace, want := range map[string]string{"app": "a:3 b:2 ", "other": "a:2 ", "late": "a:2 "} {
+		got := ""
+		for r, err := range s.Scan(t.Context(), namespace) {
+			must(t, err)
+			if r.Kind != tiers.Absent || r.NoRow {
+				t.Errorf("after a TRUNCATE, %s in %s is %+v", r.Name, namespace, r)
+			}
+			got += fmt.Sprintf("%s:%d ", r.Name, r.Stamp.Revision)
+		}
+		if got != want {
+			t.Errorf("the tombstones in %s are %q, want %q", namespace, got, want)
+		}
+	}
+	var by string
+	must(t, c.QueryRow(t.Context(), `SELECT min(deleted_by) FROM fastopt.tombstones WHERE revision = 3`).Scan(&by))
+	if by == "" {
+		t.Error("a TRUNCATE is not signed")
+	}
+	head := load(t, s, "a").Stamp
+	exec(t, c, `TRUNCATE fastopt.options`) // of nothing
+	if now := load(t, s, "a").Stamp; now != head {
+		t.Errorf("a TRUNCATE of nothing moved the head from %v to %v", head, now)
 	}
 }
 
@@ -164,7 +208,8 @@ func TestTruncateAndWritesDoNotDeadlock(t *testing.T) {
 	}
 }
 
-// A page ends between revisions, also where one revision is larger than a page.
+// A page ends between revisions. What fits into none, however it came about, is
+// a reset, and Scan tells of it.
 func TestAPageOfChangesNeverCutsARevision(t *testing.T) {
 	url := migrated(t)
 	s, c := open(t, url), psql(t, url)
@@ -173,26 +218,113 @@ func TestAPageOfChangesNeverCutsARevision(t *testing.T) {
 		exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'app', 'x.'||gen_random_uuid(), '1' FROM generate_series(1, 400)`)
 	}
 	exec(t, c, `DELETE FROM fastopt.options WHERE name = 'big.7'`)
-	var sizes []int
-	for since := (tiers.Stamp{Epoch: 1}); ; {
-		ch, err := s.Changes(t.Context(), "app", since)
-		must(t, err)
-		sizes = append(sizes, len(ch.Records))
-		since = ch.Head
-		if !ch.More {
-			break
-		}
+	if got := pagesOf(t, s, tiers.Stamp{Epoch: 1}); got != "[1899 801]" || load(t, s, "big.7").Stamp.Revision != 5 {
+		t.Errorf("pages hold %s records, want 1899 and 801 with the tombstone", got)
 	}
-	if fmt.Sprint(sizes) != "[1499 1200 1]" || load(t, s, "big.7").Stamp.Revision != 5 {
-		t.Errorf("pages hold %v records, want 1499, 1200 and the tombstone", sizes)
+	exec(t, c, `UPDATE fastopt.options SET reason = 'more than a page'`)
+	exec(t, c, `UPDATE fastopt.options SET reason = 'one more' WHERE name = 'big.9'`)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'app', 'small.'||i, '1' FROM generate_series(1, 2000) i`)
+	if got := pagesOf(t, s, tiers.Stamp{Epoch: 1, Revision: 5}); got != "[reset]" {
+		t.Errorf("pages over a mass update hold %s records, want a reset", got)
+	}
+	if got := pagesOf(t, s, tiers.Stamp{Epoch: 1, Revision: 6}); got != "[1 2000]" {
+		t.Errorf("pages after a mass update hold %s records, want 1 and 2000", got)
+	}
+	exec(t, c, `DELETE FROM fastopt.options WHERE name NOT LIKE 'small.%'`)
+	if got := pagesOf(t, s, tiers.Stamp{Epoch: 1, Revision: 8}); got != "[reset]" {
+		t.Errorf("pages over a mass delete hold %s records, want a reset", got)
 	}
 	n := 0
 	for _, err := range s.Scan(t.Context(), "app") {
 		must(t, err)
 		n++
 	}
-	if n != 2700 {
-		t.Errorf("scan yields %d records, want 2700", n)
+	if n != 4700 {
+		t.Errorf("scan yields %d records, want 4700", n)
+	}
+}
+
+// pagesOf follows the changes of app and returns how many records each page had.
+func pagesOf(t *testing.T, s *Source, since tiers.Stamp) string {
+	t.Helper()
+	var sizes []string
+	for {
+		ch, err := s.Changes(t.Context(), "app", since)
+		must(t, err)
+		if ch.Reset {
+			sizes = append(sizes, "reset")
+		} else {
+			sizes = append(sizes, fmt.Sprint(len(ch.Records)))
+		}
+		if since = ch.Head; !ch.More {
+			return fmt.Sprint(sizes)
+		}
+	}
+}
+
+// A page holds few bytes, however large the values: else no page of theirs would
+// be read within statement_timeout, and who follows would stand still for ever.
+func TestPagesAreBoundedInBytes(t *testing.T) {
+	url := migrated(t)
+	s, c := open(t, url), psql(t, url)
+	const mega = `('"'||repeat('x', 1048574)||'"')::json`
+	for i := range 9 {
+		exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) VALUES ('app', $1, `+mega+`)`, fmt.Sprint("x.", i))
+	}
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'app', 'y.'||i, `+mega+` FROM generate_series(1, 5) i`)
+	if got := pagesOf(t, s, tiers.Stamp{Epoch: 1}); got != "[4 4 1 reset]" {
+		t.Errorf("pages hold %s records of a mebibyte, want 4, 4, 1 and a reset", got)
+	}
+	records := 0
+	for after, more := "", true; more; {
+		must(t, s.read(t.Context(), "scan", func(ctx context.Context, c *pgx.Conn) error {
+			page, next, err := s.scanOn(ctx, c, "app", after)
+			if err != nil {
+				return err
+			}
+			if len(page) > pageBytes>>20 || next != (len(page) > 0 && page[len(page)-1].Name != "y.5") {
+				t.Errorf("a page of Scan holds %d records of a mebibyte, the last but one: %v", len(page), next)
+			}
+			records, more = records+len(page), next
+			for _, r := range page {
+				if after = r.Name; len(r.Data) != tiers.MaxData {
+					t.Errorf("scan: %s has %d bytes", r.Name, len(r.Data))
+				}
+			}
+			return nil
+		}))
+	}
+	if records != 14 {
+		t.Errorf("scan yields %d records, want 14", records)
+	}
+}
+
+// No page costs more the more rows there are: each is read from an index, in its order.
+func TestPagesDoNotReadTheTable(t *testing.T) {
+	url := migrated(t)
+	c := psql(t, url)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'app', 'x.'||i, '1' FROM generate_series(1, 20000) i`)
+	exec(t, c, `DELETE FROM fastopt.options WHERE substr(name, 3)::int > 10000`)
+	for _, sql := range []string{`SELECT`, `ANALYZE fastopt.options, fastopt.tombstones`} { // not known yet, and known, to the planner
+		exec(t, c, sql)
+		for what, q := range map[string][]any{
+			"load":            {loadSQL, "app", []string{"x.1", "x.2"}, tiers.MaxData},
+			"first changes":   {changesSQL, "app", 0, 1, changesPage, tiers.MaxData, pageBytes},
+			"changed names":   {changesSQL, "app", 0, 1, changesPage, namesOnly, pageBytes},
+			"no changes":      {changesSQL, "app", 2, 1, changesPage, tiers.MaxData, pageBytes},
+			"start of a scan": {scanSQL, "app", "", scanPage, tiers.MaxData, pageBytes},
+			"rest of a scan":  {scanSQL, "app", "x.5", scanPage, tiers.MaxData, pageBytes},
+		} {
+			rows, err := c.Query(t.Context(), `EXPLAIN `+q[0].(string), append([]any{pgx.QueryExecModeExec}, q[1:]...)...)
+			must(t, err)
+			plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			must(t, err)
+			for _, table := range []string{"options", "tombstones"} {
+				if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan on "+table) {
+					t.Errorf("%s reads all %s:\n%s", what, table, text)
+				}
+			}
+		}
 	}
 }
 

@@ -2,7 +2,7 @@
 --
 -- Its idea: what is absent has a stamp, too, so a write can be made on condition
 -- that it still is; and what was deleted is forgotten some day, up to a horizon
--- that everybody who asks is told of. No table changes: libraries made for
+-- that everybody who asks is told of; and TRUNCATE, too, leaves tombstones. No table changes: libraries made for
 -- version 1 go on, and nobody waits for the migration.
 
 -- As in version 1, but for the condition. ZF002: a stamp is not current. It is for
@@ -43,6 +43,41 @@ BEGIN
         RAISE EXCEPTION 'stamp is not current' USING ERRCODE = 'ZF002';
     END IF;
     PERFORM set_config('fastopt.signed', 'yes', true);
+END $$;
+
+-- As in version 1, but before a TRUNCATE every row gets a tombstone, as if it were
+-- deleted: a cache that is fed from here would keep for ever what it is not told
+-- to forget. The rows are those of a new snapshot, behind the lock of the table,
+-- so none is missed; an older one might miss some. The owner's rights serve who
+-- may TRUNCATE and no more.
+CREATE OR REPLACE FUNCTION fastopt.lock_writers() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    ns text;
+    n bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(1718579316, TG_RELID::int);
+    IF TG_OP <> 'TRUNCATE' THEN
+        RETURN NULL;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'TRUNCATE of options needs a transaction that is READ COMMITTED' USING ERRCODE = 'ZF003';
+    END IF;
+    FOR ns IN SELECT DISTINCT namespace FROM fastopt.options LOOP
+        n := fastopt.step(ns);
+        INSERT INTO fastopt.tombstones (namespace, name, revision, deleted_at, deleted_by)
+        SELECT ns, name, n, now(), session_user FROM fastopt.options WHERE namespace = ns
+            ON CONFLICT (namespace, name) DO UPDATE
+           SET (revision, deleted_at, deleted_by, reason) = (EXCLUDED.revision, EXCLUDED.deleted_at, EXCLUDED.deleted_by, NULL);
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+-- Its trigger is of version 1, and nothing is left to do.
+CREATE OR REPLACE FUNCTION fastopt.truncated() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN NULL;
 END $$;
 
 -- Forgets up to 2,000 tombstones older than age, the oldest first, so that

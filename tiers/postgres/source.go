@@ -41,6 +41,19 @@
 // database an epoch of its own after a failover or a restore, and until then
 // it gives no answers.
 //
+// # Restores
+//
+// A database that was promoted, upgraded, copied, or restored elsewhere is told
+// from what it was, and gets a new epoch by itself. One that was set back in
+// place is not: by pg_restore --clean, by a snapshot of the disk, or by anything
+// that runs with the triggers off (session_replication_role). Run afterwards
+//
+//	UPDATE fastopt.epoch SET epoch = epoch + 1
+//
+// as a member of fastopt_relay: from then on what is there outranks all that was
+// read before, in every process and cache. Where the error of a process names a
+// higher epoch, take that one.
+//
 // # Poolers
 //
 // Through PgBouncer in transaction mode, which need not be told anything, all

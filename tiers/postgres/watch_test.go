@@ -95,6 +95,8 @@ func TestWatchHearsPlainSQL(t *testing.T) {
 	}
 	n = h.len()
 	exec(t, c, `TRUNCATE fastopt.options`)
+	h.hears(t, tiers.Changed, "y", n)
+	exec(t, c, `INSERT INTO fastopt.options (namespace, name, value) SELECT 'a b', 'm.'||i, '1' FROM generate_series(1, $1) i`, changesPage+1)
 	h.hears(t, tiers.Lost, "", n)
 	n = h.len()
 	h.hears(t, tiers.Alive, "", n)

@@ -211,11 +211,12 @@ func (s *Source) conflict(ctx context.Context, b *batch) error {
 	if s.schema.version.Load() >= 2 {
 		return tiers.ErrConflict
 	}
+	s.schema.checked.Store(false) // it may have been migrated since
 	var newer bool
 	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) error {
 		return s.queryRow(ctx, c, absentIfSQL, []any{b.namespace, b.ifNames, b.ifEpochs, b.ifRevisions}, &newer)
 	})
-	if err == nil && newer {
+	if err == nil && newer && s.schema.version.Load() < 2 {
 		return fmt.Errorf("%w: the schema fastopt has version 1, which knows no condition with the stamp of an absent name: run postgres.Migrate", tiers.ErrSetup)
 	}
 	return tiers.ErrConflict

@@ -61,12 +61,10 @@ func (c *Cache) Close() {
 	c.closing.Do(func() {
 		c.stop()
 		<-c.done
-		// No call can begin any more, and those that run have lost their connection.
+		// Those that run have lost their connection. The tokens are not given back,
+		// so that none begins that found the session while it lived.
 		for range maxCalls {
 			c.calls <- struct{}{}
-		}
-		for range maxCalls {
-			<-c.calls
 		}
 	})
 }

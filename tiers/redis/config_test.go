@@ -42,6 +42,7 @@ func TestOpenRefusesABadConfigAndKeepsThePasswordToItself(t *testing.T) {
 		"empty addr":       {Config{URL: "redis://localhost?addr="}, "no host"},
 		"addr with path":   {Config{URL: "redis://localhost?addr=" + canary + "/0"}, "no host"},
 		"port of addr":     {Config{URL: "redis://localhost?addr=h:" + canary}, "port"},
+		"bare IPv6":        {Config{URL: "redis://localhost?addr=fe80::1"}, "brackets"},
 		"cluster database": {Config{URL: "redis://localhost/3?cluster=true"}, "database"},
 		"fragment":         {Config{URL: "redis://localhost#" + canary}, "'#'"},
 		"socket with host": {Config{URL: "unix://" + canary + "/socket"}, "unix:///path"},

@@ -18,7 +18,15 @@
 //
 //	ACL SETUSER fastopt +role
 //
+// and on the Sentinels themselves, where they ask for a user ([Config].SentinelUser),
+//
+//	ACL SETUSER fastopt on >PASSWORD resetkeys resetchannels -@all +hello +auth +sentinel|master +sentinel|get-master-addr-by-name
+//
 // Text between two machines is encrypted, or [Config].Plaintext says that it need not be.
+// The certificate of a server bears the name or address by which it is dialed: the
+// one in the URL, and those that a Cluster (cluster-announce-hostname and
+// cluster-preferred-endpoint-type) and Sentinels (sentinel announce-hostnames) name.
+// Servers are not shown a certificate: they need tls-auth-clients no.
 //
 // # What stands in it
 //
@@ -79,15 +87,19 @@
 //
 // In a Cluster a command follows its key. Slots that move are no loss: what moved is
 // announced, name by name. The map of slots is asked for every two seconds, and when
-// a command was sent elsewhere. A master that dies, or that has given up all its
+// a command was sent elsewhere for good; a name that was read before, and stood nowhere,
+// is not announced until the map has changed. A master that dies, or that has given up all its
 // keys, is a loss; the connections stand again when every key has an owner that answers
 // (with a node timeout of 1 s about 2.5 s later). Until then all keys are
 // unavailable, those of the other masters, too, as they are by default in the cluster itself.
 //
 // Sentinels are asked all at once for the master, and who knows of the latest
 // switch is believed. One of them and the master itself are asked each second whether
-// it still is one; if not, that is a loss. What the replica that took over did not
-// have is missing, and filled from the source.
+// it still is one; if not, that is a loss. Until then what is written to the new
+// master is not announced, though the old one is alive: for a second, or for as long
+// as we and the old master are cut off from all Sentinels. Only the mark, which moves
+// where the new master is, tells of it. What the replica that took over did not have
+// is missing, and filled from the source.
 //
 // # Without tracking
 //

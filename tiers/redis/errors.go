@@ -18,9 +18,12 @@ import (
 
 var errClosed = fmt.Errorf("%w: the cache is closed", tiers.ErrUnavailable)
 
-// setups are answers that waiting does not change, by their beginning. The
-// client cuts the "ERR " off that begins most others.
-var setups = []struct{ answer, remedy string }{
+// remedies are for answers that waiting does not change, which are known by their
+// beginning. The client cuts the "ERR " off that begins most others.
+type remedies []struct{ answer, remedy string }
+
+// setups are the answers of servers.
+var setups = remedies{
 	{"WRONGPASS", "check user and password in the URL"},
 	{"NOAUTH", "put user and password into the URL"},
 	{"NOPERM", grant},
@@ -36,8 +39,22 @@ var setups = []struct{ answer, remedy string }{
 	{"SELECT is not allowed", "leave the number of the database out of the URL"},
 	{"MOVED", "the server is a node of a cluster: add ?cluster=true to URL"},
 	{"This instance has cluster support disabled", "leave cluster and addr out of URL, or write master_set for Sentinels"},
+}
+
+// ofSentinels are the answers of Sentinels, whose user and password are not
+// those of the URL.
+var ofSentinels = remedies{
+	{"WRONGPASS", "check SentinelUser and SentinelPassword"},
+	{"NOAUTH", "set SentinelPassword"},
+	{"AUTH", "check SentinelUser and SentinelPassword"},
+	{"invalid password", "check SentinelPassword"},
+	{"NOPERM", grant},
+	{"unknown command", "URL names a server and no Sentinel: leave master_set out"},
 	{"No such master", "check master_set in URL"},
 }
+
+// A sentinelError is what a Sentinel said, or why it did not.
+type sentinelError struct{ error }
 
 const (
 	grant = "grant the rights that the documentation of package redis lists"
@@ -51,8 +68,12 @@ func explain(err error) error {
 	if errors.Is(err, errPlaintext) {
 		return fmt.Errorf("%w: %w", tiers.ErrSetup, err)
 	}
+	known := setups
+	if of, ok := err.(sentinelError); ok {
+		known, err = ofSentinels, of.error
+	}
 	if re, ok := rueidis.IsRedisErr(err); ok {
-		return answered(re.Error())
+		return known.answered(re.Error())
 	}
 	if errors.Is(err, rueidis.ErrNoCache) {
 		text, _, _ := strings.Cut(err.Error(), "\n")
@@ -64,6 +85,9 @@ func explain(err error) error {
 	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Errorf("%w: %v (use a certificate that the system trusts)", tiers.ErrSetup, bad)
 	}
+	if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" && strings.Contains(alert.Error(), "certificate") {
+		return fmt.Errorf("%w: %v (a client has no certificate here; set tls-auth-clients of the server to no)", tiers.ErrSetup, alert)
+	}
 	if silent(err) {
 		return fmt.Errorf("%w: no answer in time", tiers.ErrUnavailable)
 	}
@@ -71,8 +95,8 @@ func explain(err error) error {
 }
 
 // answered classes an error that the server sent.
-func answered(text string) error {
-	for _, s := range setups {
+func (known remedies) answered(text string) error {
+	for _, s := range known {
 		if strings.HasPrefix(text, s.answer) {
 			return fmt.Errorf("%w: %s (%s)", tiers.ErrSetup, safe(text), s.remedy)
 		}

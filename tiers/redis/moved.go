@@ -7,8 +7,6 @@ package redis
 import (
 	"errors"
 	"sync"
-
-	"github.com/redis/rueidis"
 )
 
 // maxRead bounds the memory of a session, some 10 MB. With more keys a move is a loss.
@@ -23,7 +21,7 @@ type reads struct {
 
 var errMoved = errors.New("slots have moved, and more keys were read than are kept in mind")
 
-// add remembers the keys that were answered.
+// add remembers the keys that were answered, be it by their being of another type.
 func (r *reads) add(keys []string, all []reply) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -31,7 +29,7 @@ func (r *reads) add(keys []string, all []reply) {
 		r.keys = map[string]struct{}{}
 	}
 	for i, key := range keys {
-		if err := all[i].err; err != nil && !rueidis.IsRedisNil(err) {
+		if _, ok := headOf(all[i]); !ok {
 			continue
 		}
 		if len(r.keys) < maxRead {

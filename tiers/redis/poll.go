@@ -64,16 +64,22 @@ func (p *polls) depart(now int64) (load *int64) {
 }
 
 // land keeps what a load was told of keys. The answers may be older than a poll
-// that is under way: the next one finds the difference.
-func (p *polls) land(load *int64, keys []string, all []reply) {
+// that is under way: the next one finds the difference. What an earlier load was
+// told otherwise is announced here, before a poll can find all as it was.
+func (p *polls) land(load *int64, keys []string, all []reply, announce func(key string)) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.flying, load)
 	for i, key := range keys {
-		if head, ok := headOf(all[i]); ok {
-			p.seen[key] = seen{head, now}
+		head, ok := headOf(all[i])
+		if !ok {
+			continue
 		}
+		if known, again := p.seen[key]; again && known.head != head {
+			announce(key)
+		}
+		p.seen[key] = seen{head, now}
 	}
 }
 

@@ -105,7 +105,7 @@ func TestAPollDoesNotSpeakForLoadsUnderWay(t *testing.T) {
 	if _, covers := p.begin(9); covers != 5 {
 		t.Errorf("covers %d beside a load sent at 5", covers)
 	}
-	p.land(load, []string{"x"}, make([]reply, 1))
+	p.land(load, []string{"x"}, make([]reply, 1), func(key string) { t.Errorf("%s is announced at its first load", key) })
 	if keys, covers := p.begin(9); covers != 9 || len(keys) != 1 {
 		t.Errorf("covers %d after the load, %v", covers, keys)
 	}
@@ -122,5 +122,21 @@ func TestInterestInANameEnds(t *testing.T) {
 		if _, kept := p.seen[key]; kept != (key == "young") {
 			t.Errorf("%s: kept is %v", key, kept)
 		}
+	}
+}
+
+// The first to read may hold what it was told, and the second may have given up
+// before its answer came: if only that one were compared, nobody would hear of it.
+func TestAPollAnnouncesWhatALaterLoadWasTold(t *testing.T) {
+	r := private(t)
+	c, other := openPolled(t, r.URL()), openPolled(t, r.URL())
+	l := listen(t, c)
+	at := l.after(t, 0, "Alive", kind(tiers.Alive))
+	put(t, other, value("x", 1, 1, `1`))
+	for revision := range uint64(3) {
+		load(t, c, "x")
+		put(t, other, value("x", 1, revision+2, `2`))
+		load(t, c, "x")
+		at = l.after(t, at, "the change", changed("x"))
 	}
 }

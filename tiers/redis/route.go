@@ -23,7 +23,8 @@ type target struct {
 
 // A part is what one target is sent in one round.
 type part struct {
-	places  []int // of its keys among all
+	places  []int  // of its keys among all
+	from    string // who replied
 	replies []reply
 }
 
@@ -48,19 +49,22 @@ func (s *session) send(keys []string, run run) []reply {
 	all := make([]reply, len(keys))
 	for range maxRounds {
 		s.round(parts, run)
-		next := map[target]*part{}
+		next, moved := map[target]*part{}, false
 		for _, p := range parts {
 			for j, place := range p.places {
 				all[place] = p.replies[j]
-				if to := redirect(p.replies[j].err); to != nil {
-					add(next, *to, place)
+				if to, ok := redirect(p.replies[j].err, p.from); ok {
+					add(next, to, place)
+					moved = moved || !to.asking
 				}
 			}
 		}
 		if len(next) == 0 {
 			break
 		}
-		s.lookAgain()
+		if moved { // a slot on its way is not in any map
+			s.lookAgain()
+		}
 		parts = next
 	}
 	return all
@@ -72,27 +76,27 @@ func (s *session) round(parts map[target]*part, run run) {
 	left := len(parts)
 	for to, p := range parts {
 		if left--; left == 0 {
-			p.replies = s.one(to, p, run)
+			s.one(to, p, run)
 		} else {
-			others.Go(func() { p.replies = s.one(to, p, run) })
+			others.Go(func() { s.one(to, p, run) })
 		}
 	}
 	others.Wait()
 }
 
-func (s *session) one(to target, p *part, run run) []reply {
+func (s *session) one(to target, p *part, run run) {
 	n, err := (*s.nodes.Load())[0], error(nil)
 	if to.addr != "" { // else nobody owns it: any node will say so
 		n, err = s.join(to.addr)
 	}
 	if err != nil {
-		failed := make([]reply, len(p.places))
-		for i := range failed {
-			failed[i].err = err
+		p.replies = make([]reply, len(p.places))
+		for i := range p.replies {
+			p.replies[i].err = err
 		}
-		return failed
+		return
 	}
-	return run(n.client, p.places, to.asking)
+	p.from, p.replies = n.addr, run(n.client, p.places, to.asking)
 }
 
 // demoted reports whether the server has refused to write, as a replica does.
@@ -118,19 +122,23 @@ func add(parts map[target]*part, to target, place int) {
 	p.places = append(p.places, place)
 }
 
-// redirect returns where an error sends its command, nil if it does not.
-func redirect(err error) *target {
+// redirect returns where an error of the node at from sends its command; ok is
+// false if it does not, or to a node without a name.
+func redirect(err error, from string) (to target, ok bool) {
 	re, ok := rueidis.IsRedisErr(err)
 	if !ok {
-		return nil
+		return to, false
 	}
-	if addr, ok := re.IsMoved(); ok {
-		return &target{addr, false}
+	words := strings.Fields(re.Error())
+	if len(words) != 3 || words[0] != "MOVED" && words[0] != "ASK" {
+		return to, false
 	}
-	if addr, ok := re.IsAsk(); ok {
-		return &target{addr, true}
+	colon := strings.LastIndexByte(words[2], ':') // an IPv6 address stands there without brackets
+	if colon < 0 {
+		return to, false
 	}
-	return nil
+	addr := announced(words[2][:colon], words[2][colon+1:], from)
+	return target{addr, words[0] == "ASK"}, addr != ""
 }
 
 func upTo(n int) []int {

@@ -36,7 +36,7 @@ type sentinel struct {
 
 // beginSentinel connects to the master.
 func (s *session) beginSentinel() (*sentinel, error) {
-	addr, err := s.findMaster()
+	addr, err := s.findMaster("")
 	if err != nil {
 		return nil, err
 	}
@@ -45,13 +45,13 @@ func (s *session) beginSentinel() (*sentinel, error) {
 		return nil, err
 	}
 	w := &sentinel{s: s, master: n}
-	if err := n.conn.await(w.stillMaster); err != nil {
+	if err := w.stillMaster(); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-// stillMaster asks the server itself.
+// stillMaster asks the server itself, whose heartbeats bound the wait.
 func (w *sentinel) stillMaster() error {
 	role, err := w.master.client.Do(context.Background(), w.master.client.B().Role().Build()).ToArray()
 	if err != nil {
@@ -76,7 +76,7 @@ func (w *sentinel) look() error {
 	if err != nil || addr == w.master.addr {
 		return nil
 	}
-	if addr, err = w.s.findMaster(); err == nil && addr != w.master.addr {
+	if addr, err = w.s.findMaster(w.master.addr); err == nil && addr != w.master.addr {
 		return errors.New("the master has been switched")
 	}
 	return nil
@@ -119,8 +119,9 @@ func (w *sentinel) hangUp() {
 }
 
 // findMaster asks all Sentinels at once and believes the one who has heard of
-// most switches.
-func (s *session) findMaster() (string, error) {
+// most switches. Among several it prefers what it was told before: Sentinels may
+// know one master by different addresses.
+func (s *session) findMaster(before string) (string, error) {
 	type answer struct {
 		addr  string
 		epoch uint64
@@ -139,8 +140,8 @@ func (s *session) findMaster() (string, error) {
 		a := <-answers
 		switch {
 		case a.err != nil:
-			failed = a.err
-		case best == nil || a.epoch > best.epoch:
+			failed = sentinelError{a.err}
+		case best == nil || a.epoch > best.epoch || a.epoch == best.epoch && a.addr == before:
 			best = &a
 		}
 	}

@@ -164,7 +164,7 @@ func TestAnUnknownMasterIsNamed(t *testing.T) {
 func TestSentinelsMayAskForAPassword(t *testing.T) {
 	host, port, _ := net.SplitHostPort(private(t).Addr())
 	url := "redis://" + startSentinel(t, host, port, "requirepass "+canary) + "?master_set=" + masterName
-	if err := load(t, open(t, url), "x").Err; !errors.Is(err, tiers.ErrSetup) {
+	if err := load(t, open(t, url), "x").Err; !errors.Is(err, tiers.ErrSetup) || !strings.Contains(err.Error(), "SentinelPassword") {
 		t.Errorf("without: %v", err)
 	}
 	c, err := Open(Config{URL: url, SentinelPassword: canary})
@@ -174,5 +174,47 @@ func TestSentinelsMayAskForAPassword(t *testing.T) {
 	t.Cleanup(c.Close)
 	if err := load(t, c, "x").Err; !errors.Is(err, tiers.ErrMiss) {
 		t.Errorf("with: %v", err)
+	}
+}
+
+// The question whether it is the master stands beside a heartbeat on the same
+// connection, and must not end the watch over that.
+func TestAMasterThatFallsSilentAtItsFirstQuestionIsNoticed(t *testing.T) {
+	master := scripted(t, func() answers {
+		asked := false
+		return func(command string) string {
+			switch {
+			case command == "ROLE":
+				asked = true
+				return ""
+			case command == "PING" && asked: // the heartbeat; now the role is told, and nothing more
+				return "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+			}
+			return greets(func(string) string { return "" })(command)
+		}
+	})
+	host, port, _ := net.SplitHostPort(master)
+	c := open(t, "redis://"+startSentinel(t, host, port)+"?master_set="+masterName)
+	l := listen(t, c)
+	l.after(t, 0, "Alive", kind(tiers.Alive))
+	l.after(t, 0, "Lost", kind(tiers.Lost))
+}
+
+// Two that know the master by different addresses mean the same one. Which of
+// them answers first is no switch.
+func TestSentinelsThatNameTheMasterDifferentlyAreNoSwitch(t *testing.T) {
+	host, port, _ := net.SplitHostPort(private(t, "bind=127.0.0.1 127.0.0.2").Addr())
+	second := startSentinel(t, "127.0.0.2", port)
+	c := open(t, "redis://"+startSentinel(t, host, port)+"?master_set="+masterName+"&addr="+second)
+	l := listen(t, c)
+	l.after(t, 0, "Alive", kind(tiers.Alive))
+	s, err := c.hub.session(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if addr, err := s.findMaster((*s.nodes.Load())[0].addr); err != nil || s.at(addr) == nil {
+			t.Fatalf("another master is found: %v", err)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,10 +35,20 @@ type session struct {
 	slots atomic.Pointer[slots]   // which node owns which keys; nil: there is one node
 	work  sync.WaitGroup          // heartbeats, lookout, polls
 
-	mu    sync.Mutex // held while a node is dialed that joins
-	reads reads      // in a cluster
-	polls *polls     // immutable; nil: the servers push
+	mu     sync.Mutex        // held while a node is dialed that joins
+	missed map[string]missed // guarded by mu; the nodes that could not be dialed
+
+	reads reads  // in a cluster
+	polls *polls // immutable; nil: the servers push
 }
+
+// A missed is a dial that failed; for missedFor it answers for further ones.
+type missed struct {
+	at  time.Time
+	err error
+}
+
+const missedFor = 500 * time.Millisecond
 
 // dial opens a session whose pushes go to h. It waits at most twice dialTimeout
 // to find the servers and again to connect, plus the silence a heartbeat is given.
@@ -45,6 +56,7 @@ func dial(ctx context.Context, set *setup, h *hub) (*session, error) {
 	s := &session{
 		set: set, hub: h, began: time.Now(),
 		over: make(chan error, 1), moved: make(chan struct{}, 1),
+		missed: map[string]missed{},
 	}
 	if set.Poll > 0 {
 		s.polls = &polls{seen: map[string]seen{}, flying: map[*int64]bool{}}
@@ -85,6 +97,9 @@ func (s *session) begin() (err error) {
 	return nil
 }
 
+// lookGap is the least time between two looks.
+const lookGap = 100 * time.Millisecond
+
 // lookout calls look at intervals, and when keys have moved, until it fails.
 func (s *session) lookout(look func() error, every time.Duration) error {
 	timer := time.NewTimer(every)
@@ -99,7 +114,8 @@ func (s *session) lookout(look func() error, every time.Duration) error {
 		if err := look(); err != nil {
 			return err
 		}
-		timer.Reset(every)
+		pause(s.ctx, lookGap)
+		timer.Reset(every - lookGap)
 	}
 }
 
@@ -127,7 +143,8 @@ func (s *session) open(addr string) (*node, error) {
 }
 
 // join returns the node at addr, which it connects to if there is none: then it
-// has answered a heartbeat before the first read of it counts.
+// has answered a heartbeat before the first read of it counts. A node that is
+// out of reach is dialed by one of its callers, for all.
 func (s *session) join(addr string) (*node, error) {
 	if n := s.at(addr); n != nil {
 		return n, nil
@@ -137,8 +154,12 @@ func (s *session) join(addr string) (*node, error) {
 	if n := s.at(addr); n != nil {
 		return n, nil
 	}
+	if m, ok := s.missed[addr]; ok && time.Since(m.at) < missedFor {
+		return nil, m.err
+	}
 	n, err := s.open(addr)
 	if err != nil {
+		s.missed[addr] = missed{time.Now(), err}
 		return nil, err
 	}
 	return n, s.addLocked(n)
@@ -240,7 +261,7 @@ func (s *session) read(keys []string) []reply {
 	case s.polls != nil:
 		load := s.polls.depart(s.now())
 		all := read()
-		s.polls.land(load, keys, all)
+		s.polls.land(load, keys, all, func(key string) { s.hub.changed(s, key) })
 		return all
 	case s.set.cluster:
 		return s.readInCluster(keys, read)
@@ -264,10 +285,8 @@ func (s *session) do(keys []string, build func(b rueidis.Builder, i int) rueidis
 	})
 }
 
+// pick returns the keys at places, in the order of places.
 func pick(keys []string, places []int) []string {
-	if len(places) == len(keys) {
-		return keys
-	}
 	picked := make([]string, len(places))
 	for i, place := range places {
 		picked[i] = keys[place]
@@ -277,8 +296,8 @@ func pick(keys []string, places []int) []string {
 
 // explain puts an error of a command into the words of package tiers.
 func (s *session) explain(err error) error {
-	if s.slots.Load() != nil && redirect(err) != nil {
-		return fmt.Errorf("%w: the cluster is moving the key", tiers.ErrUnavailable)
+	if re, ok := rueidis.IsRedisErr(err); ok && s.slots.Load() != nil && (strings.HasPrefix(re.Error(), "MOVED ") || strings.HasPrefix(re.Error(), "ASK ")) {
+		return fmt.Errorf("%w: the cluster is moving the key, or it is of a node without a name (cluster-announce-hostname)", tiers.ErrUnavailable)
 	}
 	return explain(err)
 }

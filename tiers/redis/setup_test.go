@@ -176,7 +176,17 @@ func TestTheDocumentedRightsSufficeBehindSentinels(t *testing.T) {
 		op.do(rights(t)...)
 		op.do(more(t, 2)...)
 	}
-	suffices(t, open(t, strings.Replace(g.url(), "//", "//fastopt:"+canary+"@", 1)))
+	for _, addr := range g.sentinels {
+		op := operate(t, addr)
+		op.do(more(t, 3)...)
+		op.do("ACL", "SETUSER", "default", "off")
+	}
+	c, err := Open(Config{URL: strings.Replace(g.url(), "//", "//fastopt:"+canary+"@", 1), SentinelUser: "fastopt", SentinelPassword: canary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	suffices(t, c)
 }
 
 // suffices uses all there is to use.

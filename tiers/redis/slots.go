@@ -62,20 +62,28 @@ func readSlots(c rueidis.Client, asked string) (*slots, error) {
 		}
 		host, err1 := master[0].ToString()
 		port, err2 := master[1].AsInt64()
-		switch {
-		case err2 != nil:
+		if err1 != nil && !rueidis.IsRedisNil(err1) || err2 != nil {
 			return nil, errSlots
-		case rueidis.IsRedisNil(err1) || host == "": // it does not know its own name
-			host, _, _ = net.SplitHostPort(asked)
-		case host == "?":
-			continue
 		}
-		addr := net.JoinHostPort(host, strconv.FormatInt(port, 10))
+		addr := announced(host, strconv.FormatInt(port, 10), asked)
 		for i := first; i <= last; i++ {
 			m.owner[i] = addr
 		}
 	}
 	return m, nil
+}
+
+// announced is the address of a node as the node at from names it, "" for a node
+// without a name. Who does not know an address, its own among them, names the port
+// alone: the host is then that by which it was asked.
+func announced(host, port, from string) string {
+	switch host {
+	case "?":
+		return ""
+	case "":
+		host, _, _ = net.SplitHostPort(from)
+	}
+	return net.JoinHostPort(strings.Trim(host, "[]"), port)
 }
 
 var errSlots = errors.New("the answer to CLUSTER SLOTS is not understood")
@@ -89,7 +97,7 @@ func (s *session) beginCluster() error {
 	}
 	addrs := m.nodes()
 	if len(addrs) == 0 {
-		return errors.New("no node of the cluster owns any key")
+		return errors.New("no node of the cluster that has a name owns any key")
 	}
 	errs := make([]error, len(addrs))
 	opened := make([]*node, len(addrs))

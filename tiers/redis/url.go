@@ -112,6 +112,8 @@ func address(text string, sentinel bool) (string, error) {
 	switch {
 	case host == "" || strings.ContainsAny(host, "/@?#, "):
 		return "", fmt.Errorf("URL names no host; write redis://host:6379, and further hosts as ?addr=host:6379")
+	case strings.Count(text, ":") > 1 && text[0] != '[':
+		return "", fmt.Errorf("URL has an IPv6 address without brackets; write [::1]:6379")
 	case port == "" && strings.Count(text, ":") > 0 && !strings.HasSuffix(text, "]"):
 		return "", fmt.Errorf("URL has a port that is none")
 	case port == "" && sentinel:

@@ -15,6 +15,14 @@ const (
 	expire  = "fastopt/expire.go"
 	repair  = "fastopt/repair.go"
 	store   = "tiers/memory/cache.go"
+	key     = "fastopt/key.go"
+	mark    = "fastopt/mark.go"
+	feed    = "fastopt/feed.go"
+	still   = "fastopt/still.go"
+	lease   = "fastopt/lease.go"
+	sweep   = "fastopt/sweep.go"
+	relay   = "fastopt/relay.go"
+	fill    = "fastopt/fill.go"
 )
 
 const twoGuards = "a Load looks whether what it waited for was asked for late enough (P6), whatever it joined"
@@ -54,10 +62,10 @@ var mutants = []mutant{
 	{"m5", "asked is taken on arrival (R24)", "", []edit{
 		{settle, "		a.asked = m.instant(rec.AsOf)\n", "		a.asked = m.now()\n"}}},
 	{"m6", "error treated as not found", "", []edit{
-		{ask, "		if r := results[i]; r.Err != nil {\n", `		if results[i].Err != nil {
+		{ask, "		err := results[i].Err\n", `		if results[i].Err != nil {
 			results[i] = tiers.Result{Record: tiers.Record{Name: q.k.full, Kind: tiers.Absent, NoRow: true, Stamp: q.k.cell.load().tier().seen}}
 		}
-		if r := results[i]; r.Err != nil {
+		err := results[i].Err
 `}}},
 	{"m7", "no singleflight", "", []edit{
 		{loader, "	case f == nil || f.token != token:\n", "	default:\n"}}},
@@ -89,23 +97,138 @@ var mutants = []mutant{
 	{"g10", "silence is not noticed (I5b)", "", []edit{
 		{refresh, "		r.m.checkPushes()\n", ""}}},
 	{"g11", "own writes are not installed (I4)", "", []edit{
-		{write, "	k.install(&answer{rec: rec, value: value, origin: Write, ", "	_ = (&answer{rec: rec, value: value, origin: Write, "}}},
+		{write, "		c.k.install(&answer{rec: rec, value: c.value, origin: Write, ", "		_ = (&answer{rec: rec, value: c.value, origin: Write, "}}},
 	{"g12", "an own write is fresh, whatever was pushed meanwhile", "", []edit{
-		{write, "token: token + 1, asked: asked}", "token: k.token() + 0*token, asked: asked}"}}},
+		{write, "origin: Write, token: c.token, asked: asked}", "origin: Write, token: c.k.token(), asked: asked}"}}},
 	{"g13", "a write in doubt leaves the key fresh (I15)", "", []edit{
-		{write, "	k.dirtied.Add(1)\n	k.moved.Add(1)\n	k.m.repairer.add(k, true)\n", "	k.dirtied.Add(1)\n	k.m.repairer.add(k, true)\n"}}},
+		{write, "	k.dirtied.Add(1)\n	k.moved.Add(1)\n	k.m.repairer.add(k, late)\n", "	k.dirtied.Add(1)\n	k.m.repairer.add(k, late)\n"}}},
 	{"g14", "a write in doubt is looked for once (I15)", "", []edit{
 		{repair, "		left = 2\n", "		left = 1\n"}}},
 	{"g15", "unknown is said to be refused (I14)", "", []edit{
-		{write, "			k.doubt()\n		}\n		return Receipt{}, writeError(err)\n", "			k.doubt()\n		}\n		return Receipt{}, unavailable(\"source\", err)\n"}}},
+		{write, "		m.afterFailure(cs, err)\n		return Receipt{}, writeError(err)\n", "		m.afterFailure(cs, err)\n		return Receipt{}, unavailable(\"source\", err)\n"}}},
 	{"g16", "a failed fill of a write is forgotten (I16)", "", []edit{
-		{write, "	k.dirtied.Add(1)\n	k.m.repairer.add(k, false)\n", ""}}},
+		{write, "		f.k.dirtied.Add(1)\n		m.repairer.add(f.k, false)\n", "		_ = f\n"}}},
 	{"g17", "a repair that the cache did not take counts", "", []edit{
-		{write, "			m.stats.fillsFailed.Add(1)\n			continue\n", "			m.stats.fillsFailed.Add(1)\n			list[i].k.clean(list[i].dirty)\n			continue\n"}}},
+		{fill, "			m.stats.fillsFailed.Add(1)\n			continue\n", "			m.stats.fillsFailed.Add(1)\n			some[i].k.clean(some[i].dirty)\n			continue\n"}}},
 	{"g18", "a cache that is behind is an answer (R25)", relayed, []edit{
 		{settle, "	case out == refused && askSource:\n		return errBehind\n", ""}}},
 	{"g19", "what the cache will not announce is not looked at again", "", []edit{
-		{"fastopt/key.go", "	if blind && k.m.pushUp.Load() {\n", "	if false {\n"}}},
+		{key, "	if f.blind && k.m.pushUp.Load() {\n", "	if false {\n"}}},
 	{"g20", "Close does not wait for writes (I24)", "", []edit{
 		{"fastopt/manager.go", "			m.writes.Wait()\n", ""}}},
+
+	// Marks: whose history the cache holds, and whether it is fed.
+	{"k1", "a cache of a copy's original is used", "", []edit{
+		{mark, "	case mark.System != home.System || mark.Database != home.Database:\n", "	case false:\n"}}},
+	{"k2", "a cache of another database is used", "", []edit{
+		{mark, "	case mark.Lineage != home.Lineage:\n", "	case false:\n"},
+		{mark, "	case mark.System != home.System || mark.Database != home.Database:\n", "	case false:\n"}}},
+	{"k3", "the epoch of a record does not matter (R26)", "", []edit{
+		{mark, "	return epoch == s.epoch.Load() ||\n", "	return marked || epoch > 0 ||\n"}}},
+	{"k4", "a new epoch ends no freshness (R26)", "", []edit{
+		{mark, "old != 0 || trusted != 0 && trusted < epoch {", "false && trusted > 0 {"}}},
+	{"k5", "the first epoch ends no freshness", "", []edit{
+		{mark, "old != 0 || trusted != 0 && trusted < epoch {", "old != 0 && trusted < epoch {"}}},
+	{"k6", "a later history is not learned (R28)", "", []edit{
+		{mark, "		h.Learn(mark.Identity)\n", "		_ = h\n"}}},
+	{"k7", "a mark that stands still does not matter", "", []edit{
+		{mark, "m.source.down.Load() || s.stoodStill() < unfedAfter", "m.source.down.Load() || s.stoodStill() >= 0"}}},
+	{"k8", "records of any epoch are offered", "", []edit{
+		{mark, "s.checked.Load() && (marked == 0 || marked == epoch)", "s.checked.Load() && (marked == 0 || true)"}}},
+	{"k9", "records are offered before the mark is known", "", []edit{
+		{mark, "s.refusal.Load() == nil && s.checked.Load() && ", "s.refusal.Load() == nil && "}}},
+	{"k10", "the mark is looked at once a second only", "", []edit{
+		{mark, "			return s.look(s.m.ctx)\n", "			return true\n"}}},
+	{"k11", "a mark that could not be read is the old one", "", []edit{
+		{ask, "		case !sure:\n", "		case false:\n"}}},
+	{"k12", "what was read before the cache was refused stays fresh", "", []edit{
+		{mark, "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n		s.m.revalidate()\n", "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n"}}},
+	{"k13", "an answer of an older history than is known counts (P10)", "", []edit{
+		{mark, "	return epoch >= s.epoch.Load()\n", "	return true\n"}}},
+	{"k14", "the epoch of a copy's mark outlives the discovery", "", []edit{
+		{mark, "standing == copied && s.home == (tiers.Identity{}) {", "false {"}}},
+	{"k15", "what a process offers late is judged by an old mark", "", []edit{
+		{fill, "	point.At(point.FillSend, m, list[0].k.full)\n", "	early := m.offerable(list)\n	point.At(point.FillSend, m, list[0].k.full)\n"},
+		{fill, "m.inTime(m.offerable(list))", "m.inTime(early)"}}},
+
+	// Feeding.
+	{"f1", "a mark that was lost means no loss", "", []edit{
+		{feed, "	if lost {\n", "	if lost && false {\n"}}},
+	{"f2", "a copy takes over at once", "", []edit{
+		{still, "	return s.still.looked-s.still.since >= int64(abandonedAfter)\n", "	return true\n"}}},
+	{"f3", "a copy takes over with its own epoch", "", []edit{
+		{feed, "		if f.home.Epoch <= mark.Epoch {", "		if false {"}}},
+	{"f4", "a zombie's relay takes the mark back (R28)", "", []edit{
+		{feed, "	case newer:\n		f.learn(mark.Identity)\n		f.home = tiers.Identity{}\n		return errLater\n", "	case newer:\n		return nil\n"}}},
+	{"f5", "the mark is stepped once a minute", "", []edit{
+		{feed, "700 * time.Millisecond", "time.Minute"}}},
+	{"f6", "the mark keeps the epoch that the relay began with", "", []edit{
+		{feed, "	if f.home.Epoch != epoch {\n", "	if f.home.Epoch == 0 {\n"}}},
+	{"f7", "a relay that failed moves its cursor", "", []edit{
+		{relay, "err := r.offer(ctx, changes.Records); err != nil {\n			return cursor, err\n", "err := r.offer(ctx, changes.Records); err != nil {\n			return changes.Head, err\n"}}},
+	{"f8", "another history is followed from its head", "", []edit{
+		{relay, "			r.resync()\n		} else if", "			_ = 0\n		} else if"}}},
+	{"f9", "a cache that is back is not offered everything", "", []edit{
+		{refresh, "			m.relay.resync() // it", "			_ = 0 // it"}}},
+	{"f10", "the mark is stepped while the cache may lack something", "", []edit{
+		{feed, "	if f.wrote.Identity == f.home && !f.r.owes() {", "	if f.wrote.Identity == f.home {"}}},
+
+	// Sweeping and correcting (P5).
+	{"p1", "the patrol corrects nothing", "", []edit{
+		{sweep, "	return r.correct(ctx, ahead)\n", "	return r.correct(ctx, ahead[:0])\n"}}},
+	{"p2", "the patrol sees only rows", "", []edit{
+		{sweep, "		if r.mendRowless(ctx, names) != nil {", "		if ctx.Err() != nil {"}}},
+	{"p3", "the patrol corrects a later history", "", []edit{
+		{sweep, "held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {", "false {"}}},
+	{"p3+", "the patrol corrects a later history that was marked lately", "", []edit{
+		{sweep, "!m.marks.namesNow(ctx, epoch) {", "!m.marks.names(epoch) {"}}},
+	{"p4", "a source that contradicts is refused", "", []edit{
+		{publish, "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n", "	return false && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n"}}},
+	{"p5", "a source asked earlier contradicts", "", []edit{
+		{publish, "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n", "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) &&\n"}}},
+	{"p6", "a source of an earlier history contradicts", "", []edit{
+		{publish, "(a.rec.Stamp.Epoch == cur.seen.Epoch ||", "(true || a.rec.Stamp.Epoch == cur.seen.Epoch ||"}}},
+	{"p6+", "only a source of the same history contradicts", "", []edit{
+		{publish, " || cur.key.m.marks.unheard(cur.seen.Epoch))", ")"}}},
+	{"p7", "of two values with one stamp the first stays (R27)", "", []edit{
+		{publish, "if v = refuse; a.origin == Source && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
+	{"p8", "of two values with one stamp the cache's stays (R27)", "", []edit{
+		{ask, "		return sumOf(*q.said) != sumOf(rec)\n", "		return false\n"}}},
+	{"p9", "an answer of an earlier history replaces a record", "", []edit{
+		{ask, "		return q.cause == errEpoch && q.said.Stamp.Newer(rec.Stamp)\n", "		return q.said.Stamp.Newer(rec.Stamp)\n"}}},
+
+	// Leases (I8).
+	{"l1", "who has no lease asks all the same", "", []edit{
+		{lease, "		if held || want[i].k.leased", "		if true || want[i].k.leased"}}},
+	{"l2", "a lease without an end", "", []edit{
+		{lease, "	f.parked = time.AfterFunc(l.m.leaseFor(),", "	f.parked = time.AfterFunc(time.Hour,"}}},
+	{"l3", "a push before one waits is missed", "the lease ends", []edit{
+		{lease, "	if f.token != f.k.token() { // the push came already\n", "	if false { // the push came already\n"}}},
+	{"l4", "a push wakes nobody who waits for it", "the reload that the push starts wakes the flight, too", []edit{
+		{refresh, "		m.loader.unpark(k)\n", ""}}},
+	{"l5", "one waits though no push can come", "", []edit{
+		{lease, "	case l.closed, !l.m.pushUp.Load():\n", "	case l.closed:\n"}}},
+
+	// Renewal without a request (P7).
+	{"u1", "renewed though a push came", "", []edit{
+		{key, "	if k.held.Load() != token+1 || !lately", "	if k.held.Load() == 0 || !lately"},
+		{key, "	if cur.key != k || cur.token != token ||", "	if cur.key != k ||"}}},
+	{"u2", "renewed though nobody feeds the cache", "", []edit{
+		{key, " || !m.marks.fed() {", " {"}}},
+	{"u3", "renewed by a heartbeat of long ago", "", []edit{
+		{key, " || !lately || !m.pushUp", " || !m.pushUp"},
+		{key, "	lately := now-alive < min(int64(aliveFor), k.lives.ttl/2)\n", "	alive = now\n"}}},
+	{"u4", "renewed though what the cache told was not believed", "", []edit{
+		{settle, "	f.held = a.origin == Cache && out != refused\n", "	f.held = true\n"}}},
+	{"u5", "what nobody feeds counts", "", []edit{
+		{ask, "	case !marks.fed():\n", "	case false:\n"}}},
+
+	// Writes.
+	{"w1", "a late fill is sent (R15)", "", []edit{
+		{fill, "		if f.asked < oldest {", "		if false {"}}},
+	{"w2", "a conflict leaves the key fresh", "", []edit{
+		{write, "		if unknown || c.If != nil {", "		if unknown {"}}},
+	{"w3", "a withheld fill counts as taken (I16)", "", []edit{
+		{fill, "	all = len(some) == len(list)\n	cache", "	all = true\n	cache"},
+		{fill, "	if len(some) == 0 || cache == nil {\n		return false\n", "	if len(some) == 0 || cache == nil {\n		return true\n"}}},
 }

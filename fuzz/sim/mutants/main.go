@@ -3,7 +3,7 @@
 // ends the command with status 1, unless it is known to be harmless: where two
 // guards stand, either alone is enough.
 //
-//	go run ./sim/mutants [-seeds 5000] [-only m4]
+//	go run ./sim/mutants [-seeds 5000] [-only m4,g7] [-all]
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,7 +30,8 @@ type edit struct{ file, old, new string }
 
 func main() {
 	seeds := flag.Int("seeds", 5000, "seeds to try per bug")
-	only := flag.String("only", "", "try this bug alone")
+	all := flag.Bool("all", false, "go on after the first that finds it, and count")
+	only := flag.String("only", "", "try these bugs alone, by name, separated by commas")
 	flag.Parse()
 	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/fastopt/fastopt-go").Output()
 	if err != nil {
@@ -37,11 +39,11 @@ func main() {
 	}
 	missed := 0
 	for _, m := range mutants {
-		if *only != "" && m.name != *only {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), m.name) {
 			continue
 		}
 		start := time.Now()
-		found, err := m.hunt(strings.TrimSpace(string(root)), *seeds)
+		found, err := m.hunt(strings.TrimSpace(string(root)), *seeds, *all)
 		if err != nil {
 			fatal(fmt.Errorf("%s: %w", m.name, err))
 		}
@@ -71,7 +73,7 @@ var (
 
 // hunt runs the campaign on a copy of the library with m in it, and says which
 // seed found it first and how many did, "" if none.
-func (m mutant) hunt(root string, seeds int) (string, error) {
+func (m mutant) hunt(root string, seeds int, all bool) (string, error) {
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
 		return "", err
@@ -85,7 +87,7 @@ func (m mutant) hunt(root string, seeds int) (string, error) {
 			return "", err
 		}
 	}
-	args := []string{"test", "./sim", "-run", "TestCampaign", "-v", "-timeout", "10m", "-sim.all",
+	args := []string{"test", "./sim", "-run", "TestCampaign", "-v", "-timeout", "10m", fmt.Sprint("-sim.all=", all),
 		fmt.Sprint("-sim.seeds=", seeds)}
 	cmd := exec.Command("go", args...)
 	cmd.Dir = filepath.Join(dir, "fuzz")
@@ -93,6 +95,8 @@ func (m mutant) hunt(root string, seeds int) (string, error) {
 	first := violation.FindSubmatch(out)
 	sum := total.FindSubmatch(out)
 	switch {
+	case first != nil && !all:
+		return fmt.Sprintf("by seed %s (%s)", first[1], first[2]), nil
 	case first != nil && sum != nil:
 		return fmt.Sprintf("first by seed %s (%s), %s of %s", first[1], first[2], sum[2], sum[1]), nil
 	case first != nil:

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// What a fleet at rest costs the servers, by their own counts, and itself.
+
+// idle measures fleets that differ in the number of options alone, and says how
+// much that matters to the servers: it is to matter nothing.
+func idle(ctx context.Context, l *lab) ([]figure, error) {
+	sizes := []int{100, 1000, 5000}
+	if l.quick {
+		sizes = []int{10, 100}
+	}
+	var figures []figure
+	var perSize [][]figure
+	for _, options := range sizes {
+		one, err := inWorld(options, func(ctx context.Context, w *world) ([]figure, error) { return atRest(ctx, w, options) })(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		figures, perSize = append(figures, one...), append(perSize, one)
+	}
+	last := len(sizes) - 1
+	for i, what := range []string{"commands of Redis", "statements of Postgres"} {
+		for fewer := range last {
+			figures = append(figures, figure{
+				name:  fmt.Sprintf("%s: %d options over %d", what, sizes[last], sizes[fewer]),
+				value: perSize[last][i].value / perSize[fewer][i].value,
+				asked: 1.1,
+			})
+		}
+	}
+	return figures, nil
+}
+
+// atRest counts for a minute what a fleet does that nobody uses.
+func atRest(ctx context.Context, w *world, options int) ([]figure, error) {
+	ps, err := w.open(ctx, w.lab.processes, spec{Options: options, Relay: true})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.settle(ctx, ps); err != nil {
+		return nil, err
+	}
+	pause(ctx, time.Duration(w.lab.few(15, 1))*time.Second) // the first renewal is over
+	before, err := w.count(ctx, ps)
+	if err != nil {
+		return nil, err
+	}
+	pause(ctx, time.Duration(w.lab.few(60, 5))*time.Second)
+	after, err := w.count(ctx, ps)
+	if err != nil {
+		return nil, err
+	}
+	seconds := float64(after.at-before.at) / 1e9
+	commands, statements := after.redis.since(before.redis), after.postgres.since(before.postgres)
+	w.explain(commands, statements, seconds)
+	prefix := fmt.Sprintf("%d options: ", options)
+	figures := []figure{
+		{name: prefix + "commands of Redis", unit: "/s", value: float64(commands.total(nil)) / seconds},
+		{name: prefix + "statements of Postgres", unit: "/s", value: float64(statements.total(nil)) / seconds},
+		{name: prefix + "scripts of Redis (fills, marks)", unit: "/s", value: float64(scripts(commands)) / seconds},
+		{name: prefix + "reads of options among them", unit: "/s", value: float64(statements.total(readsNames)) / seconds},
+	}
+	return append(figures, ownCosts(prefix, before.workers, after.workers, seconds)...), nil
+}
+
+// ownCosts tells what processes at rest cost themselves: the relay, and the
+// worst of the others. If the right moved meanwhile, both who had it count as it.
+func ownCosts(prefix string, before, after []status, seconds float64) []figure {
+	var all []figure
+	for _, kind := range []struct {
+		who   string
+		relay bool
+	}{{"the relay", true}, {"another process, worst", false}} {
+		var cpu, allocs []float64
+		for i, b := range before {
+			if a := after[i]; (b.Relays+a.Relays > 0) == kind.relay {
+				cpu = append(cpu, float64(a.CPU-b.CPU)/1e9/seconds*100)
+				allocs = append(allocs, float64(a.Allocs-b.Allocs)/seconds)
+			}
+		}
+		all = append(all,
+			figure{name: prefix + kind.who + ": processor", unit: "%", value: percentile(cpu, 1), asked: 0.2},
+			figure{name: prefix + kind.who + ": allocations", unit: "/s", value: percentile(allocs, 1), asked: 10})
+	}
+	return all
+}
+
+// A count is what servers and workers say of themselves at one instant.
+type count struct {
+	at       int64
+	redis    counts
+	postgres counts
+	workers  []status
+}
+
+func (w *world) count(ctx context.Context, ps []*process) (c count, err error) {
+	if c.workers, err = each[status](ctx, ps, "status", nil); err != nil {
+		return c, err
+	}
+	if c.redis, err = redisCounts(w.stats); err != nil {
+		return c, err
+	}
+	if c.postgres, err = postgresCounts(ctx, w.sql); err != nil {
+		return c, err
+	}
+	c.at = now()
+	return c, nil
+}
+
+// explain says on the progress channel what makes up the counts.
+func (w *world) explain(commands, statements counts, per float64) {
+	for _, kind := range []counts{commands, statements} {
+		for name, n := range kind {
+			w.lab.say("   %8.2f  %.90s", float64(n)/per, strings.Join(strings.Fields(name), " "))
+		}
+	}
+}
