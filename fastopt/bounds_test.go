@@ -52,7 +52,7 @@ func TestABatchLoadIsBoundedAsAWhole(t *testing.T) {
 }
 
 // R38: an invalid row is not fetched more often for being read more often.
-func TestAnInvalidRowIsNotFetchedOnEveryRead(t *testing.T) {
+func TestR38AnInvalidRowIsNotFetchedOnEveryRead(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.sql("n", `"one"`)
 		w.sql("f/x", `"one"`)

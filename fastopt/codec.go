@@ -184,6 +184,27 @@ func describe(err error, typ reflect.Type) error {
 	return because(ErrInvalidValue, "it does not decode as %v", typ)
 }
 
+// kindOf names the kind of a JSON text by how it begins.
+func kindOf(data []byte) string {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if len(data) == 0 {
+		return "value"
+	}
+	switch data[0] {
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	case '"':
+		return "string"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "number"
+}
+
 // checkStrings refuses text that Postgres cannot hold.
 func checkStrings(v reflect.Value, depth int) error {
 	if depth > 2*maxDepth {

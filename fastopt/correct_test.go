@@ -150,7 +150,7 @@ func TestR2AnOlderAnswerThatRacedCorrectsNothing(t *testing.T) {
 
 // R27, P5: without anybody's patrol, a process whose source contradicts what it
 // read from the cache follows the source.
-func TestASourceAskedLaterCorrectsWhatWasRead(t *testing.T) {
+func TestR27ASourceAskedLaterCorrectsWhatWasRead(t *testing.T) {
 	for what, poison := range map[string]tiers.Record{
 		"a value": {Name: "foo", Kind: tiers.Value, Data: []byte(`"poison"`), Stamp: future},
 		"absent":  {Name: "foo", Kind: tiers.Absent, Stamp: future},
@@ -182,6 +182,86 @@ func TestASourceAskedLaterCorrectsWhatWasRead(t *testing.T) {
 			})
 		}
 	}
+}
+
+// R27: one stamp with two values is found by the patrol, too, though nothing is
+// newer: a row that was changed, or removed, with the triggers off. Who reads the
+// cache alone follows what the relay puts there.
+func TestR27ThePatrolFindsOneStampWithTwoValues(t *testing.T) {
+	for what, held := range map[string]tiers.Record{
+		"another value": {Name: "foo", Kind: tiers.Value, Data: []byte(`"bypassed"`)},
+		"no value":      {Name: "foo", Kind: tiers.Absent},
+		"no row":        {Name: "gone", Kind: tiers.Value, Data: []byte(`"bypassed"`)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			inMarkedWorld(t, func(t *testing.T, w *world) {
+				held.Stamp = w.sql("foo", `"v"`) // the head
+				relay := w.openRelay()
+				var declares fastopt.Registry
+				fastopt.New(&declares, "gone", "d")
+				must(t, relay.Close())
+				time.Sleep(time.Second)
+				found := w.store.Load(ctx, "default", []string{held.Name})[0]
+				if r := w.store.Fill(ctx, "default", []tiers.Fill{{Record: held, Replace: found.Raw}})[0]; !r.Stored {
+					t.Fatalf("%+v", r)
+				}
+				cfg := w.config()
+				cfg.Source = nil
+				var r fastopt.Registry
+				alone := fastopt.New(&r, held.Name, "d")
+				w.open(cfg, &r) // knows nothing else
+				cfg = w.config()
+				cfg.Relay = fastopt.Auto
+				m := w.open(cfg, &declares)
+				time.Sleep(20 * time.Second)
+				value, cached := "v", `"v"`
+				if held.Name == "gone" {
+					value, cached = "d", "absent"
+				}
+				if r := alone.Inspect(); r.Value != value || r.State != fastopt.Fresh || alone.Get() != value {
+					t.Errorf("%+v", r)
+				}
+				if w.cached(held.Name) != cached || m.Stats().Corrections == 0 {
+					t.Errorf("the cache holds %q, %+v", w.cached(held.Name), m.Stats())
+				}
+				n := m.Stats().Corrections
+				time.Sleep(time.Minute)
+				if more := m.Stats().Corrections; more != n {
+					t.Errorf("%d corrections, then %d", n, more)
+				}
+			})
+		})
+	}
+}
+
+// Who has no source follows a correction to a lower stamp as well, but no cache
+// that is only behind: as long as nobody feeds it, nobody has corrected it.
+func TestWithoutASourceACorrectionIsFollowedOnceTheCacheIsFed(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		truth := w.sql("foo", `"v"`)
+		relay := w.openRelay()
+		cfg := w.config()
+		cfg.Source = nil
+		var r fastopt.Registry
+		alone := fastopt.New(&r, "foo", "d")
+		m := w.open(cfg, &r)
+		time.Sleep(time.Second)
+		must(t, relay.Close())
+		w.poison("foo", `"poison"`, future)
+		settle()
+		want(t, alone.Inspect(), "poison", fastopt.Fresh, fastopt.Cache)
+		w.poison("foo", `"v"`, truth)
+		time.Sleep(30 * time.Second)
+		if r := alone.Inspect(); r.Value != "poison" || r.State != fastopt.Stale {
+			t.Errorf("with nobody to feed the cache: %+v", r)
+		}
+		w.openRelay()
+		time.Sleep(4 * time.Second)
+		want(t, alone.Inspect(), "v", fastopt.Fresh, fastopt.Cache)
+		if n := m.Stats().Corrections; n != 1 {
+			t.Errorf("%d corrections", n)
+		}
+	})
 }
 
 // I4: a process reads its own write also where the cache had told it of a stamp

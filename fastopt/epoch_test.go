@@ -185,7 +185,7 @@ func TestAnUnmarkedEpochDelaysNoLoad(t *testing.T) {
 
 // R26, cold: a record of an older epoch is no answer, not even where nothing
 // else is known.
-func TestARecordOfAnOlderEpochIsNoAnswer(t *testing.T) {
+func TestR26ARecordOfAnOlderEpochIsNoAnswer(t *testing.T) {
 	inMarkedWorld(t, func(t *testing.T, w *world) {
 		relay := w.openRelay()
 		theirs, _ := process(w, "foo", "d")

@@ -24,7 +24,7 @@ func (w *world) sql(name, data string) tiers.Stamp {
 }
 
 // R38, I11: an invalid row keeps the last good value for as long as it stays.
-func TestAnInvalidRowKeepsTheLastGoodValue(t *testing.T) {
+func TestR38AnInvalidRowKeepsTheLastGoodValue(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var r fastopt.Registry
 		n := fastopt.Declare(&r, fastopt.Spec[int]{Name: "n", Default: 1, Check: fastopt.Between(1, 100)})
@@ -102,7 +102,7 @@ func TestATooLargeRowIsRefusedByReaders(t *testing.T) {
 }
 
 // R37: what is unusable in the cache is a miss, and is repaired.
-func TestCorruptBytesInTheCacheAreAMissAndRepaired(t *testing.T) {
+func TestR37CorruptBytesInTheCacheAreAMissAndRepaired(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		foo, m := process(w, "foo", "")
 		set(t, foo, "v")
@@ -131,7 +131,7 @@ func TestAnInvalidValueInTheCacheIsAMiss(t *testing.T) {
 }
 
 // R27: one stamp, two values: counted, and the source has the last word.
-func TestTwoValuesOfOneStampAreAConflictThatTheSourceDecides(t *testing.T) {
+func TestR27TwoValuesOfOneStampAreAConflictThatTheSourceDecides(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		n, m := process(w, "n", 1)
 		rc := set(t, n, 5)
@@ -146,7 +146,7 @@ func TestTwoValuesOfOneStampAreAConflictThatTheSourceDecides(t *testing.T) {
 	})
 }
 
-func TestTheSourceCorrectsAnotherValueOfTheSameStamp(t *testing.T) {
+func TestR27TheSourceCorrectsAnotherValueOfTheSameStamp(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		stamp := w.sql("n", "5")
 		w.store.Fill(ctx, "default", []tiers.Fill{{Record: tiers.Record{Name: "n", Kind: tiers.Value, Stamp: stamp, Data: []byte("6")}}})
@@ -162,7 +162,7 @@ func TestTheSourceCorrectsAnotherValueOfTheSameStamp(t *testing.T) {
 }
 
 // R40: an entry of a newer version is not overwritten.
-func TestAnEntryOfANewerVersionIsLeftAlone(t *testing.T) {
+func TestR40AnEntryOfANewerVersionIsLeftAlone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.sql("n", `5`)
 		w.cache.Inject(faults.Load, faults.Fault{Err: tiers.ErrForeign})
@@ -199,7 +199,7 @@ func (r rogue) MarshalText() ([]byte, error) { return []byte(r.How), nil }
 
 // R32, I19: a decoder that panics, ends its goroutine or does not return
 // becomes an error of its own option, and delays no other.
-func TestARogueDecoderHarmsNobody(t *testing.T) {
+func TestR32ARogueDecoderHarmsNobody(t *testing.T) {
 	for _, how := range []string{"panic", "goexit", "slow", "slow, in the cache"} {
 		t.Run(how, func(t *testing.T) {
 			how, cached := strings.CutSuffix(how, ", in the cache")

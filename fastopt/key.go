@@ -37,6 +37,7 @@ type key struct {
 	reloadAt atomic.Int64  // ns since Open: no reload by a push before
 	lastErr  atomic.Pointer[error]
 	leased   atomic.Int64  // ns since Open: this process holds the key's lease until then
+	behind   atomic.Int64  // ns since Open: since when the cache, and there is no source, has been behind; 0: it is not
 	held     atomic.Uint64 // 1 + the token of the last load, if the cache told the entry; else 0
 	dirtied  atomic.Uint64 // counts what the cache may have missed …
 	cleaned  atomic.Uint64 // … and what of it was repaired

@@ -33,7 +33,7 @@ func TestR15ALateFillIsDropped(t *testing.T) {
 }
 
 // A writer that stood still says that the cache lacks its write, and sees to it.
-func TestR15ALateWriteIsSaidAndRepaired(t *testing.T) {
+func TestR23ALateWriteIsSaidAndRepaired(t *testing.T) {
 	for _, p := range []point.Point{point.WriteCommit, point.WriteFill, point.FillSend} {
 		t.Run(string(p), func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {

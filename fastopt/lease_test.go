@@ -285,8 +285,8 @@ func TestR9AHolderThatSleptPastItsLeaseChangesNothing(t *testing.T) {
 		want(t, b.limits[0].Load(ctx, "x"), 6, fastopt.Fresh, fastopt.Source)
 		<-awake
 		settle()
-		if w.cached("f/x") != "6" {
-			t.Errorf("the cache holds %q", w.cached("f/x"))
+		if n := a.managers[0].Stats().Fills; n != 0 || w.cached("f/x") != "6" { // else others would repair it
+			t.Errorf("%d late fills were taken, the cache holds %q", n, w.cached("f/x"))
 		}
 		want(t, a.limits[0].Load(ctx, "x"), 6, fastopt.Fresh, fastopt.Cache)
 	})

@@ -55,7 +55,7 @@ func TestR7APushBeforeTheWaitIsNotMissed(t *testing.T) {
 }
 
 // … nor is one that follows so closely upon another that it starts no load.
-func TestAPushThatStartsNoLoadWakesWhoWaits(t *testing.T) {
+func TestR7APushThatStartsNoLoadWakesWhoWaits(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		s := &scripted{Cache: w.store, fail: make(chan error)}
 		cfg := w.config()
@@ -122,6 +122,29 @@ func TestCloseEndsWhatWaitsForAnotherProcess(t *testing.T) {
 		}
 		if d := time.Since(start); d > 0 {
 			t.Errorf("after %v", d)
+		}
+	})
+}
+
+// R7: a push that starts no flight, and comes before the wait, is not missed either.
+func TestR7APushThatStartsNoFlightWakesWhoIsAboutToWait(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		writer := newFleet(w, 1)
+		set := func(v int) { must(t, second(writer.limits[0].Set(ctx, "x", v))); settle() }
+		var f fleet
+		cfg := w.config()
+		leases := &leasing{Cache: w.cache, f: func() {}}
+		cfg.Cache = leases
+		f.add(w, cfg)
+		f.load(t, 1)
+		set(8) // loaded anew; for 100 ms no other push does that
+		w.store.Flush()
+		w.store.Lease(ctx, "default", []string{"f/x"}, time.Minute) // by nobody who will ever fill
+		settle()
+		leases.once = sync.Once{}
+		leases.f = func() { set(9) }
+		for _, r := range f.load(t, 10) {
+			want(t, r, 9, fastopt.Fresh, fastopt.Cache)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package fastopt
 
 import (
 	"hash/maphash"
+	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
@@ -89,11 +90,11 @@ func (k *key) install(a *answer) outcome {
 		v := decide(cur, a, sum)
 		if v == conflict {
 			k.m.stats.conflicts.Add(1)
-			if v = refuse; a.origin == Source && a.asked > cur.asked.Load() {
-				v = replace // the source has the last word
+			if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {
+				v = replace // the source has the last word, or who speaks for it
 			}
 		}
-		corrects := a.corrects(cur)
+		corrects := a.corrects(cur) || k.overruled(cur, a)
 		if corrects {
 			v = replace
 		}
@@ -130,6 +131,20 @@ func (a *answer) corrects(cur *meta) bool {
 	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&
 		(a.rec.Stamp.Epoch == cur.seen.Epoch || cur.key.m.marks.unheard(cur.seen.Epoch))
 }
+
+// overruled reports whether a, of the cache and older than cur, is right all the
+// same: there is no source here to be asked, and the relay has found for so long
+// that the cache has all the source has that it would have repaired it, were it
+// only behind (R25). So what is held was corrected there (P5).
+func (k *key) overruled(cur *meta, a *answer) bool {
+	since, fed := k.behind.Load(), k.m.marks.movedAt.Load()
+	return a.origin == Cache && k.m.cfg.Source == nil && k.m.marks.marker != nil &&
+		since != 0 && fed-since > int64(overruledAfter) && a.asked > fed &&
+		a.rec.Stamp.Epoch == cur.seen.Epoch && cur.seen.Newer(a.rec.Stamp)
+}
+
+// overruledAfter is how long the cache must have been fed, and behind.
+const overruledAfter = 3 * time.Second
 
 // next builds what follows cur when a is accepted.
 func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {

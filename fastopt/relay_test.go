@@ -55,7 +55,7 @@ func relays(ms ...*fastopt.Manager) (n int) {
 
 // R20, R34: what is written past the library, or by a writer that died before
 // its fill, is read by all, without a query of their own.
-func TestARowWrittenPastTheLibraryReachesEveryProcess(t *testing.T) {
+func TestR34ARowWrittenPastTheLibraryReachesEveryProcess(t *testing.T) {
 	inRelayedWorld(t, func(t *testing.T, w *world) {
 		a, ma := process(w, "foo", "")
 		b, mb := process(w, "foo", "")
@@ -81,7 +81,7 @@ func TestARowWrittenPastTheLibraryReachesEveryProcess(t *testing.T) {
 }
 
 // R19: with the wake-up lost the history is looked at all the same.
-func TestTheRelayNeedsNoAnnouncement(t *testing.T) {
+func TestR19TheRelayNeedsNoAnnouncement(t *testing.T) {
 	inRelayedWorld(t, func(t *testing.T, w *world) {
 		foo, _ := process(w, "foo", "")
 		w.source.DropEvents(true)
@@ -239,7 +239,7 @@ func TestAFloodOfRowsThatTheCacheCannotHoldIsBounded(t *testing.T) {
 }
 
 // R25: a cache that comes back empty is filled with everything, by itself.
-func TestAFlushedCacheIsFilledAgain(t *testing.T) {
+func TestR25AFlushedCacheIsFilledAgain(t *testing.T) {
 	inRelayedWorld(t, func(t *testing.T, w *world) {
 		for i := range 1200 {
 			w.sql(fmt.Sprintf("n.%d", i), fmt.Sprint(i))

@@ -8,6 +8,7 @@ import (
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/fastopt/fastopttest"
 	"github.com/fastopt/fastopt-go/internal/faults"
+	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // The scenarios of the options store that this library descends from: faults
@@ -147,7 +148,7 @@ func TestS21ARefusedWriteLeavesNoTrace(t *testing.T) {
 	})
 }
 
-func TestS21AWriteWithoutAnswerIsOfUnknownOutcome(t *testing.T) {
+func TestR33AWriteWithoutAnswerIsOfUnknownOutcome(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		foo, m := process(w, "foo", "")
 		set(t, foo, "old")
@@ -403,7 +404,7 @@ func TestAbsentIsAnAnswerThatCostsNoQuery(t *testing.T) {
 	})
 }
 
-func TestDeletedElsewhereIsNotServedThroughGrace(t *testing.T) {
+func TestR12WhatWasDeletedElsewhereIsNotServedThroughGrace(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		mine, _ := process(w, "foo", "d")
 		theirs, _ := process(w, "foo", "d")
@@ -416,5 +417,21 @@ func TestDeletedElsewhereIsNotServedThroughGrace(t *testing.T) {
 		must(t, err)
 		time.Sleep(200 * time.Millisecond) // pushes of one key are followed 100 ms apart
 		want(t, theirs.Inspect(), "d", fastopt.Fresh, fastopt.Default)
+	})
+}
+
+// R12: … nor where the cache lost everything and the source just finds no row.
+func TestR12NoRowIsAnAnswerAndNoFailure(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, _ := process(w, "foo", "d")
+		set(t, foo, "v")
+		time.Sleep(200 * time.Millisecond)
+		must(t, second(w.rows.Write(ctx, "default", []tiers.Write{{Name: "foo", Delete: true}})))
+		w.store.Flush()
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "d", fastopt.Fresh, fastopt.Default)
+		if foo.Get() != "d" || w.cached("foo") != "absent" {
+			t.Errorf("Get %q, the cache holds %q", foo.Get(), w.cached("foo"))
+		}
 	})
 }

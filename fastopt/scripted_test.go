@@ -81,7 +81,7 @@ func TestAliveRevalidatesWhatWasLoadedSinceLost(t *testing.T) {
 }
 
 // R24: age counts from before the request.
-func TestAgeCountsFromTheRequest(t *testing.T) {
+func TestR24AgeCountsFromTheRequest(t *testing.T) {
 	scriptedWorld(t, func(t *testing.T, w *world, s *scripted, foo *fastopt.Option[string], m *fastopt.Manager) {
 		synctest.Wait()
 		s.after = 40 * time.Millisecond

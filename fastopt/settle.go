@@ -2,6 +2,7 @@ package fastopt
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
@@ -55,11 +56,13 @@ func (l *loader) settle(f *flight, a *answer) error {
 	case out == refused && askSource:
 		return errBehind
 	case out == refused:
+		k.behind.CompareAndSwap(0, m.now())
 		l.land(f, 0, unavailable(a.origin.String(), errBehind))
 		return nil
 	case out == changed && a.err != nil:
 		m.rejected(k, a.err)
 	}
+	k.behind.Store(0)
 	f.held = a.origin == Cache && out != refused
 	l.land(f, a.asked, nil)
 	return nil
@@ -72,9 +75,19 @@ func (k *key) overtook(f *flight, a *answer) bool {
 	return cur.token > f.token || cur.token == f.token && cur.asked.Load() >= a.asked
 }
 
-// decode decodes rec, on a goroutine that it may panic on or end if it runs
-// code of the user.
+// decode decodes rec. Its error names both sides of what may be a quarrel of two
+// services about one name: what is declared here, and what stands there.
 func (m *Manager) decode(k *key, rec tiers.Record) (any, error) {
+	v, err := m.decodeApart(k, rec)
+	if err != nil {
+		return nil, failed("read", k.full, fmt.Errorf("%w (declared here as %v; what is stored is a JSON %s of stamp %v)", err, k.codec.typ, kindOf(rec.Data), rec.Stamp))
+	}
+	return v, nil
+}
+
+// decodeApart decodes rec, on a goroutine that it may panic on or end if it runs
+// code of the user.
+func (m *Manager) decodeApart(k *key, rec tiers.Record) (any, error) {
 	size := max(len(rec.Data), rec.Oversize)
 	if size > m.cfg.MaxValue {
 		return nil, because(ErrTooLarge, "it has %d bytes, the limit is %d", size, m.cfg.MaxValue)

@@ -152,7 +152,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		raw, epoch := held[i].Raw, truth[i].Stamp.Epoch
 		if c, ok := errors.AsType[*tiers.CorruptError](held[i].Err); ok {
 			raw = c.Raw
-		} else if held[i].Err != nil || held[i].Stamp == truth[i].Stamp {
+		} else if held[i].Err != nil || held[i].Stamp == truth[i].Stamp && sumOf(held[i].Record) == sumOf(truth[i].Record) {
 			continue
 		}
 		if raw == nil || !m.marks.admits(epoch) || held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {
@@ -167,7 +167,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 	}
 	var failure error
 	for i, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
-		if failure = errors.Join(failure, res.Err); res.Stored && wrong[i].Newer(fills[i].Stamp) {
+		if failure = errors.Join(failure, res.Err); res.Stored && !fills[i].Stamp.Newer(wrong[i]) {
 			m.corrected(fills[i].Name, wrong[i], fills[i].Stamp)
 		}
 	}
@@ -177,5 +177,9 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 // corrected counts and logs that the source contradicted a stamp.
 func (m *Manager) corrected(name string, held, truth tiers.Stamp) {
 	m.stats.corrections.Add(1)
+	if held == truth {
+		m.cfg.Logger.Warn("fastopt: the source has another value of the stamp that was held: corrected", "option", name, "stamp", held)
+		return
+	}
 	m.cfg.Logger.Warn("fastopt: the source knows nothing so new as was held: corrected", "option", name, "held", held, "source", truth)
 }

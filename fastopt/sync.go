@@ -102,7 +102,7 @@ func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 		silent.Stop()
 		start := time.Now()
 		_, err := r.offer(ctx, chunk)
-		rest(ctx, time.Since(start))
+		rest(ctx, min(time.Since(start), relayLimit)) // however long this process stood still
 		chunk, size = chunk[:0], 0
 		silent.Reset(limit)
 		return err

@@ -68,8 +68,8 @@ type Changes struct {
 	Head    Stamp // ask again with this as since
 	// More: the page is full; Head is the stamp of its last record.
 	More bool
-	// Reset: since is of another epoch or older than what is kept. Records is
-	// empty, and everything has to be read anew.
+	// Reset: since is of another epoch or older than what is kept, or more changed
+	// at once than a page holds. Records is empty, and everything has to be read anew.
 	Reset bool
 }
 
@@ -117,8 +117,10 @@ type Fill struct {
 // A FillResult says what became of a Fill.
 type FillResult struct {
 	Stored bool // false with a nil Err: the cache holds this record or a newer one
-	Ahead  bool // not stored, because the stamp that the cache holds is newer
-	Err    error
+	// Ahead: not stored, because the stamp that the cache holds is newer, or the
+	// same with other contents.
+	Ahead bool
+	Err   error
 }
 
 // EventKind tells what a watcher is told.

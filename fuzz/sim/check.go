@@ -90,9 +90,11 @@ func (j *judge) step() {
 		}
 		for key := range p.opts {
 			j.inspect(p, key)
-			j.inFlight(p, key)
 		}
 		j.attend(p)
+		for key := range p.opts {
+			j.inFlight(p, key)
+		}
 	}
 }
 
@@ -101,7 +103,7 @@ func (j *judge) attend(p *process) {
 	w, s := j.w, p.m.Stats()
 	if s.Corrections > p.is.corrections {
 		w.count("corrected")
-		if !w.wronged && p.is.strangeSince == 0 { // what it took from another's cache was wrong
+		if !w.wronged && p.is.strangeSince == 0 && w.fedSite() == p.site { // what it took from another's cache was wrong
 			j.fail("P5: p%d corrects, and nothing was wrong", p.id)
 		}
 	}
@@ -112,6 +114,10 @@ func (j *judge) attend(p *process) {
 		w.count("cache not used")
 	}
 	p.is.refused = refused
+	if s.Epoch != p.is.epoch {
+		p.is.flips++
+	}
+	p.is.epoch = s.Epoch
 	if !s.CacheFed {
 		w.count("unfed")
 	}
@@ -222,7 +228,7 @@ func (j *judge) inFlight(p *process, key int) {
 		p.ups++
 	}
 	p.up, p.lost = s.PushesUp, s.PushesLost
-	moved := s.Pushes + s.PushesLost + p.ups + s.Writes + s.WritesFailed + p.is.flips + uint64(s.Epoch)
+	moved := s.Pushes + s.PushesLost + p.ups + s.Writes + s.WritesFailed + p.is.flips
 	flights := false
 	n := map[string]uint64{}
 	for _, it := range j.w.parked {

@@ -16,7 +16,13 @@ func (w *world) disaster(name string, p *process) bool {
 	defer w.mu.Unlock()
 	switch name {
 	case "failover":
-		w.failOver(pick(w, w.sites))
+		if s := pick(w, w.sites); w.rng.IntN(4) == 0 && s.primary.recordedIsActual() {
+			s.primary.step(0) // by hand: the server lives on, and who leads by its leave
+			w.count("stepped by hand")
+			w.needLocked(names...)
+		} else {
+			w.failOver(s)
+		}
 	case "standby":
 		return w.strayLocked(p)
 	case "set back":

@@ -53,17 +53,23 @@ func drawFrom(seed uint64, r *rand.Rand) draw {
 	for _, f := range faultNames {
 		d.faults[f] = r.IntN(2) == 0
 	}
-	d.mark, d.relay = r.IntN(3) > 0, r.IntN(3) > 0
+	kind := r.IntN(8) // of which two in eight are plain
+	d.mark, d.relay = kind == 2 || kind > 3, kind > 2
 	histories := r.IntN(2) == 0
 	for _, f := range historyNames {
 		d.faults[f] = histories && r.IntN(3) > 0
 	}
-	if d.mark && d.relay && d.procs > 1 && r.IntN(3) == 0 {
+	if d.mark && d.relay && d.procs > 1 && r.IntN(2) == 0 {
 		d.staging = []string{"copy", "copy", "foreign"}[r.IntN(3)]
 		d.faults["desert"] = r.IntN(2) == 0
 	}
 	if !d.relay { // who else would mend it?
 		d.faults["poison"], d.faults["set back"] = false, false
+	}
+	if kind == 0 { // what a relay would have to mend hides what processes do not
+		for _, f := range []string{"kill", "replica", "blot", "flush", "corrupt", "failover"} {
+			d.faults[f] = false
+		}
 	}
 	d.answers = r.IntN(3) > 0
 	d.moments = r.IntN(3) > 0

@@ -26,7 +26,8 @@ type told struct {
 	strangeSince time.Duration // all marks read since were another installation's; 0: the last was not
 	identifiedAt time.Duration // the source told its identity
 	refused      bool          // the process says that it does not use the cache
-	flips        uint64        // I7: times that this changed
+	epoch        uint32        // as the process says
+	flips        uint64        // I7: times that one of the two changed
 	corrections  uint64        // as counted at the last look
 }
 
@@ -272,7 +273,7 @@ func (j *judge) corrects(old tiers.Result, f tiers.Fill) {
 	}
 	for _, s := range j.w.sites {
 		r := s.primary.load(f.Name)
-		if r.Kind == tiers.Value && r.Stamp == old.Stamp && string(r.Data) == string(old.Data) && len(j.w.sites) == 1 {
+		if r.Kind == tiers.Value && r.Stamp == old.Stamp && string(r.Data) == string(old.Data) && len(j.w.sites) == 1 && !j.w.wronged {
 			j.fail("P5: %s is corrected from %v to %v, and was right", f.Name, old.Stamp, f.Stamp)
 		}
 	}

@@ -63,7 +63,7 @@ func TestPlainSQLReachesEveryProcess(t *testing.T) {
 
 // I16, R34: a writer that is killed between its commit and its fill leaves just
 // a commit.
-func TestACommitThatNobodyFilledReachesEveryProcess(t *testing.T) {
+func TestR34ACommitThatNobodyFilledReachesEveryProcess(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.start(), w.start()
 	relay(t, 2*time.Second, a, b)
@@ -76,7 +76,7 @@ func TestACommitThatNobodyFilledReachesEveryProcess(t *testing.T) {
 }
 
 // R25: every row is back, of options that nobody here declares, too.
-func TestARedisRestartedEmptyIsFilledAgain(t *testing.T) {
+func TestR25ARedisRestartedEmptyIsFilledAgain(t *testing.T) {
 	w := newWorld(t)
 	cfg := w.config()
 	p, err := open(cfg)

@@ -93,7 +93,7 @@ func (c *Cache) Fill(ctx context.Context, namespace string, fills []tiers.Fill) 
 		}
 		old, ok := sp.entryLocked(f.Name)
 		if ok && !replaces(old, f) {
-			rs[i].Ahead = old.record.Stamp.Newer(f.Stamp)
+			rs[i].Ahead = old.record.Stamp.Newer(f.Stamp) || contradicts(old.record, f.Record)
 			continue
 		}
 		c.stores++
@@ -119,6 +119,11 @@ func replaces(old entry, f tiers.Fill) bool {
 		return false
 	}
 	return f.Stamp.Newer(old.record.Stamp)
+}
+
+// contradicts reports whether a and b say different things with one stamp.
+func contradicts(a, b tiers.Record) bool {
+	return a.Stamp == b.Stamp && (a.Kind != b.Kind || !bytes.Equal(a.Data, b.Data))
 }
 
 func checkFill(f tiers.Fill) error {

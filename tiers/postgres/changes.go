@@ -18,7 +18,8 @@ import (
 //
 // Every page ends within statement_timeout, whatever the rows: it is read in the
 // order of an index, from each table no more than a page, and values are only
-// read of the rows that fit into its bytes.
+// read of the rows that fit into its bytes, one by one, so that keys alone are
+// sorted where the planner knows the tables badly.
 
 const (
 	changesPage = 2000    // records
@@ -32,17 +33,18 @@ const (
 // into no page is not taken for nothing. found counts what there was to choose from.
 const changesSQL = withHere + `
 SELECT ` + historyColumns + `, coalesce(n.revision, 0), coalesce(n.compacted, 0), coalesce(c.found, 0), coalesce(c.fits, false),
-       c.name, c.revision, c.size, CASE WHEN c.fits AND c.size <= $5 THEN c.value::text END
+       c.name, c.revision, c.size,
+       CASE WHEN c.fits AND c.size <= $5 THEN (SELECT o.value::text FROM fastopt.options o WHERE o.namespace = $1 AND o.name = c.name LIMIT 1) END
   FROM h
   LEFT JOIN fastopt.namespaces n ON n.namespace = $1
   LEFT JOIN LATERAL (
        SELECT b.*, count(*) OVER () AS found, row_number() OVER (ORDER BY b.revision) AS place,
               count(*) OVER upto <= $4 AND sum(CASE WHEN b.size <= $5 THEN b.size ELSE 0 END) OVER upto <= $6 AS fits
-         FROM ((SELECT name, revision, size, value
+         FROM ((SELECT name, revision, size
                   FROM fastopt.options WHERE namespace = $1 AND revision > $2 AND h.epoch = $3 AND $2 >= n.compacted
                  ORDER BY revision FETCH FIRST ($4 + 1) ROWS ONLY)
                UNION ALL
-               (SELECT name, revision, NULL, NULL
+               (SELECT name, revision, NULL
                   FROM fastopt.tombstones WHERE namespace = $1 AND revision > $2 AND h.epoch = $3 AND $2 >= n.compacted
                  ORDER BY revision FETCH FIRST ($4 + 1) ROWS ONLY)
                ORDER BY revision FETCH FIRST ($4 + 1) ROWS ONLY) b
@@ -116,15 +118,16 @@ func (s *Source) changesOn(ctx context.Context, c *pgx.Conn, namespace string, s
 
 // A record fits if it is the first of its page, or begins within the bytes of one.
 const scanSQL = withHere + `
-SELECT ` + historyColumns + `, coalesce(c.found, 0), c.name, c.revision, c.size, CASE WHEN c.size <= $4 THEN c.value::text END
+SELECT ` + historyColumns + `, coalesce(c.found, 0), c.name, c.revision, c.size,
+       CASE WHEN c.size <= $4 THEN (SELECT o.value::text FROM fastopt.options o WHERE o.namespace = $1 AND o.name = c.name LIMIT 1) END
   FROM h
   LEFT JOIN LATERAL (
        SELECT b.*, count(*) OVER () AS found,
               coalesce(sum(CASE WHEN b.size <= $4 THEN b.size END) OVER (ORDER BY b.name ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-         FROM ((SELECT name, revision, size, value
+         FROM ((SELECT name, revision, size
                   FROM fastopt.options WHERE namespace = $1 AND name > $2 ORDER BY name FETCH FIRST $3 ROWS ONLY)
                UNION ALL
-               (SELECT name, revision, NULL, NULL
+               (SELECT name, revision, NULL
                   FROM fastopt.tombstones WHERE namespace = $1 AND name > $2 ORDER BY name FETCH FIRST $3 ROWS ONLY)
                ORDER BY name FETCH FIRST $3 ROWS ONLY) b) c ON c.before < $5
  ORDER BY c.name`

@@ -25,6 +25,7 @@ const (
 	stateIsolation = "ZF003"
 	stateGrant     = "42501"
 	stateReadOnly  = "25006"
+	stateNull      = "23502" // a row has no revision, which the triggers would have given it
 	stateStatement = "26000" // of a pooler that lends another session within a transaction (R49)
 )
 

@@ -81,41 +81,6 @@ func TestASecondStepperDoesNotStepAgain(t *testing.T) {
 	}
 }
 
-// A disk or a dump that was set back in place looks like the database that it
-// was. It is refused where its epoch is seen to fall, and the error says what to run.
-func TestADatabaseThatWasSetBack(t *testing.T) {
-	url := migrated(t)
-	s, c := open(t, url), psql(t, url)
-	set(t, s, "a", "1")
-	exec(t, c, `CREATE TABLE public.old AS SELECT * FROM fastopt.options; CREATE TABLE public.head AS SELECT * FROM fastopt.namespaces`, pgx.QueryExecModeSimpleProtocol)
-	exec(t, c, `UPDATE fastopt.epoch SET epoch = 7`)
-	set(t, s, "a", "2")
-	newest := load(t, s, "a").Stamp
-	h := listen(t, s, "app")
-	exec(t, c, `BEGIN; SET LOCAL session_replication_role = replica;
-		DELETE FROM fastopt.options; DELETE FROM fastopt.namespaces; UPDATE fastopt.epoch SET epoch = 1;
-		INSERT INTO fastopt.options SELECT * FROM public.old; INSERT INTO fastopt.namespaces SELECT * FROM public.head; COMMIT`, pgx.QueryExecModeSimpleProtocol)
-	err := s.Load(t.Context(), "app", []string{"a"})[0].Err
-	if !errors.Is(err, tiers.ErrUnavailable) || err == nil {
-		t.Fatalf("a database that was set back: %v", err)
-	}
-	_, remedy, found := strings.Cut(strings.TrimRight(err.Error(), ")"), "run ")
-	if !found {
-		t.Fatalf("no remedy in %v", err)
-	}
-	n := h.len()
-	exec(t, c, remedy)
-	if got := load(t, s, "a"); string(got.Data) != "1" || !got.Stamp.Newer(newest) {
-		t.Errorf("after %s: %+v, want the old value with a stamp above %v", remedy, got, newest)
-	}
-	h.hears(t, tiers.Alive, "", n)
-	exec(t, c, `UPDATE fastopt.epoch SET epoch = epoch + 1`) // what the documentation says for a fall that nobody saw
-	h.hears(t, tiers.Lost, "", n)
-	if got := load(t, s, "a"); string(got.Data) != "1" || got.Stamp.Epoch != 9 {
-		t.Errorf("after another step: %+v", got)
-	}
-}
-
 // Who may not step the epoch gets no answer until somebody who may has done so.
 func TestAReaderWaitsForTheStep(t *testing.T) {
 	url := migrated(t)

@@ -319,10 +319,16 @@ func TestPagesDoNotReadTheTable(t *testing.T) {
 			must(t, err)
 			plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
 			must(t, err)
+			text := strings.Join(plan, "\n")
 			for _, table := range []string{"options", "tombstones"} {
-				if text := strings.Join(plan, "\n"); strings.Contains(text, "Seq Scan on "+table) {
+				if strings.Contains(text, "Seq Scan on "+table) {
 					t.Errorf("%s reads all %s:\n%s", what, table, text)
 				}
+			}
+			// From 100,000 on, jit_above_cost, the plan is compiled.
+			var least, most float64
+			if _, err := fmt.Sscanf(plan[0][strings.Index(plan[0], "cost="):], "cost=%f..%f", &least, &most); err != nil || most >= 100_000 {
+				t.Errorf("%s is taken to cost %v, %v:\n%s", what, most, err, text)
 			}
 		}
 	}

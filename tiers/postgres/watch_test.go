@@ -117,7 +117,7 @@ func TestWatchDoesNotRelyOnNotify(t *testing.T) {
 }
 
 // What commits while nobody listens is announced before Alive.
-func TestWatchCatchesUpAfterItsConnectionDied(t *testing.T) {
+func TestR19WatchCatchesUpAfterItsConnectionDied(t *testing.T) {
 	p := private(t)
 	s, c := open(t, p.URL()), psql(t, p.URL())
 	outside := psql(t, strings.Replace(p.URL(), "/fastopt?", "/template1?", 1))

@@ -98,6 +98,9 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 	var sent bool
 	var answered int
 	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) (err error) {
+		if c.IsClosed() {
+			return errUnsent
+		}
 		sent = true
 		st, answered, err = s.send(ctx, c, b)
 		return err
@@ -110,7 +113,7 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 			err = errClosed
 		}
 		return tiers.Stamp{}, notApplied(fault("write", err))
-	case pgconn.SafeToRetry(err):
+	case unsent(err):
 		if ctx.Err() != nil {
 			return tiers.Stamp{}, notApplied(fault("write", ctx.Err()))
 		}
@@ -120,6 +123,14 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 		return tiers.Stamp{}, notApplied(s.refusal(ctx, b, err, answered))
 	}
 	return tiers.Stamp{}, &tiers.WriteError{Outcome: tiers.Unknown, Err: wrap("write", tiers.ErrUnavailable, err)}
+}
+
+// unsent reports whether err, of a connection that was open before, surely came
+// before the first byte was sent. That the connection is closed does not say so,
+// whatever pgx says: it is what reading the answers of a batch gives, too, once
+// the connection has died (R33).
+func unsent(err error) bool {
+	return pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed)
 }
 
 // send sends the batch and reads its answers. answered counts the statements of
@@ -175,51 +186,6 @@ func refused(err error, answered, statements int) bool {
 		return false
 	}
 	return pe.SeverityUnlocalized == "ERROR" || answered < statements
-}
-
-// refusal says why the server refused b, after answered of its statements.
-func (s *Source) refusal(ctx context.Context, b *batch, err error, answered int) error {
-	class := classOf(err)
-	switch codeOf(err) {
-	case stateHistory:
-		err = errHistory
-	case stateConflict:
-		err = s.conflict(ctx, b)
-	case stateStatement:
-		err = errLost
-	case stateReadOnly:
-		err = fmt.Errorf("%w: %s", tiers.ErrReadOnly, text(err))
-	case stateGrant:
-		if explained := s.explain(ctx, err); explained != err {
-			err = explained
-			break
-		}
-		err = fmt.Errorf("%w: GRANT %s ON fastopt.options to it, as postgres.Roles does (SQLSTATE %s)", tiers.ErrReadOnly, b.rights(answered), stateGrant)
-	case "55P03", "57014":
-		if who := s.blocker(ctx); who != "" {
-			err = fmt.Errorf("%w: %s: %s", class, text(err), who)
-		}
-	default:
-		err = s.explain(ctx, err)
-	}
-	return wrap("write", class, err)
-}
-
-// conflict is the error of a batch of which a stamp is not current. A schema of
-// version 1 takes no stamp for a name without a value, however current it is.
-func (s *Source) conflict(ctx context.Context, b *batch) error {
-	if s.schema.version.Load() >= 2 {
-		return tiers.ErrConflict
-	}
-	s.schema.checked.Store(false) // it may have been migrated since
-	var newer bool
-	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		return s.queryRow(ctx, c, absentIfSQL, []any{b.namespace, b.ifNames, b.ifEpochs, b.ifRevisions}, &newer)
-	})
-	if err == nil && newer && s.schema.version.Load() < 2 {
-		return fmt.Errorf("%w: the schema fastopt has version 1, which knows no condition with the stamp of an absent name: run postgres.Migrate", tiers.ErrSetup)
-	}
-	return tiers.ErrConflict
 }
 
 func notApplied(err error) error {

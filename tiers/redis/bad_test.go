@@ -70,7 +70,7 @@ func retype(command string, args ...string) func(*operator, string, string) {
 	}
 }
 
-func TestBadDataIsNeverAValueAndIsRepaired(t *testing.T) {
+func TestR37BadDataIsNeverAValueAndIsRepaired(t *testing.T) {
 	r := private(t)
 	op := operate(t, r.Addr())
 	for what, c := range map[string]*Cache{"plain": open(t, r.URL()), "sealed": openSealed(t, r.URL())} {

@@ -65,12 +65,12 @@ const (
 // never wraps what the client says, since a silent server gives "context
 // deadline exceeded" there while the caller's context lives.
 func explain(err error) error {
-	if errors.Is(err, errPlaintext) {
-		return fmt.Errorf("%w: %w", tiers.ErrSetup, err)
-	}
 	known := setups
 	if of, ok := err.(sentinelError); ok {
 		known, err = ofSentinels, of.error
+	}
+	if errors.Is(err, errPlaintext) {
+		return fmt.Errorf("%w: %w", tiers.ErrSetup, err)
 	}
 	if re, ok := rueidis.IsRedisErr(err); ok {
 		return known.answered(re.Error())
@@ -102,6 +102,15 @@ func (known remedies) answered(text string) error {
 		}
 	}
 	return fmt.Errorf("%w: the server says %s", tiers.ErrUnavailable, safe(text))
+}
+
+// weightier returns which of two errors to tell: what a server said before what
+// the network did, and else the later one.
+func weightier(before, err error) error {
+	if _, said := rueidis.IsRedisErr(before); said {
+		return before
+	}
+	return err
 }
 
 // safe cuts the arguments off that a server repeats when it does not know a

@@ -17,8 +17,8 @@ import (
 )
 
 // setNewer stores an entry unless what stands there is as new. 1 stored, 0
-// refused, 2 refused for a stamp that is newer. A refused one writes nothing
-// and so announces nothing.
+// refused, 2 refused for a stamp that is newer, or the same with other bytes. A
+// refused one writes nothing and so announces nothing.
 //
 //	KEYS[1] the entry's key
 //	ARGV[1] the entry
@@ -41,6 +41,10 @@ if type(held) == 'string' and #held == 31 and string.find(held, '^[VT]%d+$')
     asnew = true
   end
   if asnew and not (ARGV[4] and redis.call('GET', KEYS[1]) == ARGV[4]) then
+    if string.sub(held, 2) == string.sub(ARGV[1], 2, 31) then
+      local differs = string.sub(held, 1, 1) .. string.sub(ARGV[1], 1, 1) ~= 'TT' and redis.call('GET', KEYS[1]) ~= ARGV[1]
+      return differs and 2 or 0
+    end
     return string.sub(held, 2) > string.sub(ARGV[1], 2, 31) and 2 or 0
   end
 end

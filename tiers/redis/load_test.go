@@ -142,7 +142,7 @@ func TestAKeyOfAnotherTypeIsCorruptAndReplaced(t *testing.T) {
 	}
 }
 
-func TestAnEntryOfANewerVersionIsForeign(t *testing.T) {
+func TestR40AnEntryOfANewerVersionIsForeign(t *testing.T) {
 	r := private(t)
 	c, op := open(t, r.URL()), operate(t, r.Addr())
 	op.do("SET", keyOf("foreign"), "V000000000100000000000000000001"+"99"+"a later format")

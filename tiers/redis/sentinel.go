@@ -140,13 +140,13 @@ func (s *session) findMaster(before string) (string, error) {
 		a := <-answers
 		switch {
 		case a.err != nil:
-			failed = sentinelError{a.err}
+			failed = weightier(failed, a.err)
 		case best == nil || a.epoch > best.epoch || a.epoch == best.epoch && a.addr == before:
 			best = &a
 		}
 	}
 	if best == nil {
-		return "", failed
+		return "", sentinelError{failed}
 	}
 	return best.addr, nil
 }

@@ -211,3 +211,23 @@ func suffices(t *testing.T, c *Cache) {
 	}
 	l.after(t, at, "Alive", since(time.Now().Add(time.Second))) // the lookout goes round
 }
+
+// Of several addresses one may be dead and another refuse: the refusal is what
+// somebody has to act on, whichever comes last.
+func TestARefusalCountsMoreThanSilence(t *testing.T) {
+	r := startCluster(t, 1, false)
+	r.ops[0].do(rights(t)...)
+	r.ops[0].do("ACL", "SETUSER", "default", "off")
+	host, port, _ := net.SplitHostPort(private(t).Addr())
+	guard := startSentinel(t, host, port, "requirepass "+canary)
+	for what, url := range map[string]string{
+		"cluster":  "redis://" + r.nodes[0].Addr() + "?cluster=true&addr=127.0.0.1:1",
+		"Sentinel": "redis://" + guard + "?master_set=" + masterName + "&addr=127.0.0.1:1",
+	} {
+		for range 8 {
+			if err := load(t, open(t, url), "x").Err; !errors.Is(err, tiers.ErrSetup) {
+				t.Fatalf("%s: %v", what, err)
+			}
+		}
+	}
+}

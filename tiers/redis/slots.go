@@ -122,21 +122,29 @@ func (s *session) beginCluster() error {
 
 // firstSlots asks one address after the other, beginning anywhere: one of them
 // may be cut off from the others, and not know it.
-func (s *session) firstSlots() (m *slots, err error) {
+func (s *session) firstSlots() (*slots, error) {
 	addrs := s.set.addrs
 	from := rand.N(len(addrs))
+	var failed error
 	for i := range addrs {
-		var n *node
-		if n, err = s.open(addrs[(from+i)%len(addrs)]); err != nil {
-			continue
-		}
-		err = n.conn.await(func() (err error) { m, err = readSlots(n.client, n.addr); return err })
-		n.end()
+		m, err := s.slotsAt(addrs[(from+i)%len(addrs)])
 		if err == nil {
 			return m, nil
 		}
+		failed = weightier(failed, err)
 	}
-	return nil, err
+	return nil, failed
+}
+
+// slotsAt asks the node at addr, by a connection for this alone.
+func (s *session) slotsAt(addr string) (m *slots, err error) {
+	n, err := s.open(addr)
+	if err != nil {
+		return nil, err
+	}
+	defer n.end()
+	err = n.conn.await(func() (err error) { m, err = readSlots(n.client, addr); return err })
+	return m, err
 }
 
 // lookAtSlots asks a node for the map. A node that owns keys now is connected

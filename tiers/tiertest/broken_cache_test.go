@@ -39,6 +39,7 @@ var cacheBugs = []struct {
 	{"compare, then set", "ConcurrentFillsNeverGoBack", func() tiers.Cache { return compareThenSet{blind{memory.NewCache()}, make(chan decided)} }},
 	{"stored is always said", "OnlyNewerWins", fillsWith(func(r *tiers.FillResult) { r.Stored = true })},
 	{"ahead is never said", "AheadSaysThatTheHeldStampIsNewer", fillsWith(func(r *tiers.FillResult) { r.Ahead = false })},
+	{"another value of the same stamp is not ahead", "AheadSaysThatTheHeldStampIsNewer", contradicted},
 	{"refused is ahead", "AheadSaysThatTheHeldStampIsNewer", fillsWith(func(r *tiers.FillResult) { r.Ahead = !r.Stored })},
 	{"raw is forgotten", "ReplaceOfTheBytesLoadedStoresWhatIsOlder", cacheLoads(func(r *tiers.Result) { r.Raw = nil })},
 	{"raw is the value", "ReplaceOfTheBytesLoadedStoresWhatIsOlder", cacheLoads(func(r *tiers.Result) { r.Raw = r.Data })},
@@ -204,6 +205,24 @@ func cacheLoads(f func(*tiers.Result)) func() tiers.Cache {
 
 func fillsWith(f func(*tiers.FillResult)) func() tiers.Cache {
 	return func() tiers.Cache { return bent{Cache: memory.NewCache(), filled: f} }
+}
+
+// A deaf cache does not say that what it holds contradicts what it is offered.
+type deaf struct{ *memory.Cache }
+
+func contradicted() tiers.Cache { return deaf{memory.NewCache()} }
+
+func (c deaf) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.FillResult {
+	names := make([]string, len(fills))
+	for i, f := range fills {
+		names[i] = f.Name
+	}
+	held := c.Cache.Load(ctx, ns, names)
+	rs := c.Cache.Fill(ctx, ns, fills)
+	for i := range rs {
+		rs[i].Ahead = rs[i].Ahead && held[i].Stamp != fills[i].Stamp
+	}
+	return rs
 }
 
 func ttlBug(f func(*tiers.Fill)) func() tiers.Cache {

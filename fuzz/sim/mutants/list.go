@@ -156,6 +156,8 @@ var mutants = []mutant{
 		{feed, "	if lost {\n", "	if lost && false {\n"}}},
 	{"f2", "a copy takes over at once", "", []edit{
 		{still, "	return s.still.looked-s.still.since >= int64(abandonedAfter)\n", "	return true\n"}}},
+	{"f2+", "a copy takes over by a mark that it has not looked at for long", "", []edit{
+		{still, " || start-s.looked > int64(gap) {", " {"}}},
 	{"f3", "a copy takes over with its own epoch", "", []edit{
 		{feed, "		if f.home.Epoch <= mark.Epoch {", "		if false {"}}},
 	{"f4", "a zombie's relay takes the mark back (R28)", "", []edit{
@@ -164,11 +166,11 @@ var mutants = []mutant{
 		{feed, "700 * time.Millisecond", "time.Minute"}}},
 	{"f6", "the mark keeps the epoch that the relay began with", "", []edit{
 		{feed, "	if f.home.Epoch != epoch {\n", "	if f.home.Epoch == 0 {\n"}}},
-	{"f7", "a relay that failed moves its cursor", "", []edit{
+	{"f7", "a relay that failed moves its cursor", "the writer's own repair, and a patrol within five seconds, bring what it skips", []edit{
 		{relay, "err := r.offer(ctx, changes.Records); err != nil {\n			return cursor, err\n", "err := r.offer(ctx, changes.Records); err != nil {\n			return changes.Head, err\n"}}},
 	{"f8", "another history is followed from its head", "", []edit{
 		{relay, "			r.resync()\n		} else if", "			_ = 0\n		} else if"}}},
-	{"f9", "a cache that is back is not offered everything", "", []edit{
+	{"f9", "a cache that is back is not offered everything", "who reads a declared option finds the cache behind, or missing it, and fills it; a mark that fell tells the relay", []edit{
 		{refresh, "			m.relay.resync() // it", "			_ = 0 // it"}}},
 	{"f10", "the mark is stepped while the cache may lack something", "", []edit{
 		{feed, "	if f.wrote.Identity == f.home && !f.r.owes() {", "	if f.wrote.Identity == f.home {"}}},
@@ -177,7 +179,7 @@ var mutants = []mutant{
 	{"p1", "the patrol corrects nothing", "", []edit{
 		{sweep, "	return r.correct(ctx, ahead)\n", "	return r.correct(ctx, ahead[:0])\n"}}},
 	{"p2", "the patrol sees only rows", "", []edit{
-		{sweep, "		if r.mendRowless(ctx, names) != nil {", "		if ctx.Err() != nil {"}}},
+		{sweep, "		if r.mendRowless(ctx, names) != nil {", "		if names == nil && r.mendRowless(ctx, names) != nil {"}}},
 	{"p3", "the patrol corrects a later history", "", []edit{
 		{sweep, "held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {", "false {"}}},
 	{"p3+", "the patrol corrects a later history that was marked lately", "", []edit{
@@ -191,7 +193,7 @@ var mutants = []mutant{
 	{"p6+", "only a source of the same history contradicts", "", []edit{
 		{publish, " || cur.key.m.marks.unheard(cur.seen.Epoch))", ")"}}},
 	{"p7", "of two values with one stamp the first stays (R27)", "", []edit{
-		{publish, "if v = refuse; a.origin == Source && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
+		{publish, "if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
 	{"p8", "of two values with one stamp the cache's stays (R27)", "", []edit{
 		{ask, "		return sumOf(*q.said) != sumOf(rec)\n", "		return false\n"}}},
 	{"p9", "an answer of an earlier history replaces a record", "", []edit{
