@@ -72,12 +72,12 @@ func (w *world) end() {
 	if w.ok() {
 		w.calm(w.soon())
 		w.mu.Lock()
-		if !w.hidden {
+		if !w.hidden || !w.draw.relay {
 			w.judge.repaired()
 		}
 		w.mu.Unlock()
 	}
-	if w.ok() && !w.draw.faults["drop"] && !w.hidden {
+	if w.ok() && !w.draw.faults["drop"] && (!w.hidden || !w.draw.relay) {
 		w.probe()
 	}
 	if w.ok() {

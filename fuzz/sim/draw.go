@@ -66,6 +66,11 @@ func drawFrom(seed uint64, r *rand.Rand) draw {
 	if !d.relay { // who else would mend it?
 		d.faults["poison"], d.faults["set back"] = false, false
 	}
+	if kind == 0 { // what a relay would have to mend hides what processes do not
+		for _, f := range []string{"kill", "replica", "blot", "flush", "corrupt", "failover"} {
+			d.faults[f] = false
+		}
+	}
 	d.answers = r.IntN(3) > 0
 	d.moments = r.IntN(3) > 0
 	d.steps = 80 + r.IntN(160)
