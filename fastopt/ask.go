@@ -15,12 +15,12 @@ import (
 // A question is a flight that the cache did not settle.
 type question struct {
 	*flight
-	cause   error        // what the cache said; nil: it was not asked
-	doubt   bool         // it was not asked because it may be behind
-	fill    bool         // it is to get the source's answer
-	replace []byte       // … in place of exactly these bytes, if not nil
-	held    tiers.Record // … unless it does not contradict that; of no Kind: whatever it says
-	unfed   *answer      // what it said, while nobody feeds it: counts if the source cannot tell
+	cause   error         // what the cache said; nil: it was not asked
+	doubt   bool          // it was not asked because it may be behind
+	fill    bool          // it is to get the source's answer
+	replace []byte        // … in place of exactly these bytes, if not nil
+	said    *tiers.Record // … or of this record of it, if the source contradicts that
+	unfed   *answer       // what it said, if it counts only where the source cannot tell
 }
 
 var (
@@ -88,49 +88,35 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 		return append(rest, q)
 	}
 	l.m.stats.cacheHits.Add(1)
-	if known, marked := l.m.marks.judges(r.Stamp.Epoch); !known {
-		if marked && sure { // by the mark nobody has begun such a history
-			q.replace, q.held = r.Raw, r.Record
-		}
-		q.cause = errEpoch
-		return append(rest, q)
-	}
+	q.said = &r.Record
 	a := l.m.answerOf(f, r.Record, start, Cache)
-	if !l.m.marks.fed() {
+	switch marks := &l.m.marks; {
+	case !marks.knows(r.Stamp.Epoch):
+		q.cause = errEpoch
+		switch {
+		case !marks.unheard(r.Stamp.Epoch):
+		case marks.marked.Load() == 0:
+			q.said, q.unfed = nil, &a // the source may be behind: what is there is the relay's concern
+		case !sure:
+			q.said = nil
+		}
+		return append(rest, q)
+	case !marks.fed():
 		q.cause, q.unfed = errUnfed, &a
 		return append(rest, q)
 	}
 	if f.k.mayLinger(&a) {
 		l.m.work.Go(func() {
 			if q.cause = l.settle(f, &a); q.cause != nil {
-				l.askSource([]question{q.holding(r.Record)})
+				l.askSource([]question{q})
 			}
 		})
 		return rest
 	}
 	if q.cause = l.settle(f, &a); q.cause != nil {
-		return append(rest, q.holding(r.Record))
+		return append(rest, q)
 	}
 	return rest
-}
-
-// holding is q about a key of which the cache holds rec, which this process does
-// not believe, for want of a newer stamp. If the source does not either, its
-// answer is to replace it: a fill by stamp would not, if both have the same (R27).
-func (q question) holding(rec tiers.Record) question {
-	if q.cause == errBehind {
-		q.replace, q.held = rec.Raw, rec
-	}
-	return q
-}
-
-// contradicts reports whether the source's rec says that the cache should not
-// hold q.held. Of another epoch it says so only if the mark does.
-func (q question) contradicts(rec tiers.Record) bool {
-	if q.held.Stamp.Epoch != rec.Stamp.Epoch && q.cause != errEpoch {
-		return false
-	}
-	return q.held.Stamp.Newer(rec.Stamp) || q.held.Stamp == rec.Stamp && sumOf(q.held) != sumOf(rec)
 }
 
 // askSource asks the source for all questions, publishes its answers, and
@@ -247,12 +233,12 @@ func (l *loader) sourceSaid(q question, a *answer) []filling {
 		return nil
 	}
 	rec := a.rec
-	if q.unfed != nil && q.unfed.rec.Stamp == rec.Stamp {
+	switch contradicted := q.contradicted(rec); {
+	case contradicted:
+		q.replace = q.said.Raw
+	case q.said != nil && q.said.Stamp == rec.Stamp:
 		q.k.clean(q.dirty)
 		return nil // it has it
-	}
-	if q.held.Kind != 0 && !q.contradicts(rec) {
-		q.replace = nil // the source confirms what was not believed, or knows something newer
 	}
 	if q.doubt {
 		// A repair is to leave the newest stamp there: an older "absent" would
@@ -260,6 +246,21 @@ func (l *loader) sourceSaid(q question, a *answer) []filling {
 		rec.NoRow = false
 	}
 	return []filling{{k: q.k, rec: rec, asked: a.asked, replace: q.replace, dirty: q.dirty}}
+}
+
+// contradicted reports whether what the cache said is no commit of the source's:
+// asked after that had been read, it knows nothing so new, or it gives that stamp
+// to other bytes (P5).
+func (q question) contradicted(rec tiers.Record) bool {
+	switch {
+	case q.said == nil:
+		return false
+	case q.said.Stamp.Epoch != rec.Stamp.Epoch: // by its mark nobody has begun such a history
+		return q.cause == errEpoch && q.said.Stamp.Newer(rec.Stamp)
+	case q.said.Stamp == rec.Stamp:
+		return sumOf(*q.said) != sumOf(rec)
+	}
+	return q.said.Stamp.Newer(rec.Stamp)
 }
 
 // liveOn lets the cache keep what it repeats of doubtful keys usable while the
@@ -274,7 +275,7 @@ func (l *loader) liveOn(silent []question) {
 	}
 	results, start := l.m.loadFromCache(doubtful)
 	for i, f := range doubtful {
-		if results[i].Err != nil {
+		if results[i].Err != nil || !l.m.marks.knows(results[i].Stamp.Epoch) {
 			continue
 		}
 		a := l.m.answerOf(f, results[i].Record, start, Cache)

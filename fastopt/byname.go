@@ -136,16 +136,22 @@ func (m *Manager) IsSet(ctx context.Context, name string) (bool, error) {
 	ctx, cancel := context.WithTimeout(orEnded(ctx), m.cfg.SourceTimeout)
 	defer cancel()
 	var load func(context.Context, string, []string) []tiers.Result
-	tier := "source"
+	tier, known := "source", m.marks.answered
 	switch {
 	case m.cfg.Source != nil:
 		load = m.cfg.Source.Load
 	case m.cfg.Cache != nil:
-		load, tier = m.cfg.Cache.Load, "cache"
+		if err := m.marks.refused(); err != nil {
+			return false, failed("query", name, unavailable("cache", err))
+		}
+		load, tier, known = m.cfg.Cache.Load, "cache", m.marks.knows
 	default:
 		return false, nil
 	}
 	res := load(ctx, m.cfg.Namespace, []string{name})[0]
+	if res.Err == nil && !known(res.Stamp.Epoch) {
+		res.Err = errOlder
+	}
 	if res.Err != nil {
 		return false, failed("query", name, unavailable(tier, res.Err))
 	}

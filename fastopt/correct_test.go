@@ -2,6 +2,8 @@ package fastopt_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -311,5 +313,139 @@ func TestPoisonIsNoStorm(t *testing.T) {
 		}
 		time.Sleep(7 * time.Second)
 		want(t, foo.Inspect(), "v", fastopt.Fresh, foo.Inspect().Origin)
+	})
+}
+
+// While a write is in doubt and the source silent, the cache may repeat what is
+// known; an absence of a history that nobody began is no repetition.
+func TestWhatIsRepeatedOfADoubtfulKeyIsOfThisHistory(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.openRelay()
+		foo, _ := process(w, "foo", "")
+		set(t, foo, "v")
+		time.Sleep(2 * time.Second)
+		w.source.Inject(faults.Write, faults.Fault{Lost: true})
+		if _, err := foo.Set(ctx, "v2"); !errors.Is(err, fastopt.ErrOutcomeUnknown) {
+			t.Fatal(err)
+		}
+		w.sourceFails()
+		raw := w.store.Load(ctx, "default", []string{"foo"})[0].Raw
+		w.store.Fill(ctx, "default", []tiers.Fill{{Record: tiers.Record{Name: "foo", Kind: tiers.Absent, Stamp: tiers.Stamp{Epoch: 7, Revision: 1}}, Replace: raw}})
+		for range 40 {
+			time.Sleep(100 * time.Millisecond)
+			if v := foo.Get(); v == "" {
+				t.Fatal("an absence of no history replaced the value")
+			}
+		}
+	})
+}
+
+// A source that never answers one question does not end the patrol for good.
+func TestAPatrolThatMeetsSilenceGoesOn(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.sql("foo", `"v"`)
+		w.openRelay()
+		time.Sleep(2 * time.Second)
+		w.source.Inject(faults.Scan, faults.Fault{Hang: true})
+		time.Sleep(10 * time.Second)
+		w.heal()
+		w.poison("foo", `"poison"`, future)
+		time.Sleep(15 * time.Second)
+		if w.cached("foo") != `"v"` {
+			t.Errorf("cached %q", w.cached("foo"))
+		}
+	})
+}
+
+// R27: other bytes with the stamp of what is known: the source tells which are
+// right, and the wrong ones are replaced in the cache, too.
+func TestR27AnotherValueOfTheSameStampInTheCacheIsReplaced(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.openRelay()
+		foo, _ := process(w, "foo", "")
+		rc := set(t, foo, "v")
+		time.Sleep(2 * time.Second)
+		w.poison("foo", `"other"`, rc.Stamp)
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "v", fastopt.Fresh, foo.Inspect().Origin)
+		if w.cached("foo") != `"v"` {
+			t.Errorf("cached %q", w.cached("foo"))
+		}
+	})
+}
+
+// P5 by a reader: who asks the source after the cache, and finds the cache ahead,
+// puts it right; no relay need be there.
+func TestAPoisonedCacheThatNobodyFeedsIsCorrected(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		relay := w.openRelay()
+		foo, _ := process(w, "foo", "")
+		set(t, foo, "v")
+		time.Sleep(2 * time.Second)
+		must(t, relay.Close())
+		time.Sleep(5 * time.Second)
+		w.poison("foo", `"poison"`, future)
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "v", fastopt.Fresh, foo.Inspect().Origin)
+		if w.cached("foo") != `"v"` {
+			t.Errorf("cached %q", w.cached("foo"))
+		}
+	})
+}
+
+// A stubborn cache stores nothing in place of exact bytes.
+type stubborn struct{ *faults.Marked }
+
+func (s *stubborn) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.FillResult {
+	for i, f := range fills {
+		if f.Replace != nil {
+			rs := make([]tiers.FillResult, len(fills))
+			rs[i].Err = errDown
+			return rs
+		}
+	}
+	return s.Marked.Fill(ctx, ns, fills)
+}
+
+// What could not be replaced is neither counted nor logged as corrected, at each
+// round anew.
+func TestACorrectionThatFailsIsNone(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		marked := faults.NewMarked(w.store)
+		w.cache, w.asCache = marked.Cache, &stubborn{marked}
+		w.sql("foo", `"v"`)
+		relay := w.openRelay()
+		time.Sleep(2 * time.Second)
+		w.poison("foo", `"poison"`, future)
+		time.Sleep(20 * time.Second)
+		if n, lines := relay.Stats().Corrections, len(w.log.lines("corrected")); n != 0 || lines != 0 {
+			t.Errorf("%d corrections, %d lines", n, lines)
+		}
+	})
+}
+
+// I4, I16: a write to a name of which the cache holds a made-up newer stamp is
+// refused there; the relay, which finds that, puts it right at once, and not
+// only when the patrol comes by.
+func TestAWriteOverAPoisonedEntryIsSeenAtOnce(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.openRelay()
+		foo, _ := process(w, "foo", "")
+		bar, _ := process(w, "foo", "")
+		set(t, foo, "v")
+		for i := range 20 { // at any time between two steps of the patrol
+			time.Sleep(700 * time.Millisecond)
+			w.poison("foo", `"poison"`, tiers.Stamp{Epoch: 1, Revision: uint64(1_000_000 + i)})
+			settle()
+			v := fmt.Sprint(i)
+			set(t, foo, v)
+			time.Sleep(300 * time.Millisecond)
+			if w.cached("foo") != `"`+v+`"` {
+				t.Fatalf("the cache holds %q after Set(%s)", w.cached("foo"), v)
+			}
+			time.Sleep(300 * time.Millisecond)
+			want(t, foo.Inspect(), v, fastopt.Fresh, foo.Inspect().Origin)
+			want(t, bar.Inspect(), v, fastopt.Fresh, bar.Inspect().Origin)
+		}
 	})
 }

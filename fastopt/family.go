@@ -155,6 +155,7 @@ func (f *family) get(member string) any {
 		k.used.Store(true)
 	}
 	m, now := k.cell.load(), f.m.now()
+	k.outlive(now)
 	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now {
 		k.renewLater(member)
 	}
@@ -212,6 +213,7 @@ func (s *family) pick(member string, writes int32) (*key, error) {
 	if !ok {
 		s.evictLocked()
 		k = &key{core: s.handle(), full: full, m: s.m, lives: s.lives, fam: s}
+		k.due.Store(never)
 		k.start()
 		s.hand = append(s.hand, k)
 		s.m.dynamic.Store(full, k) // first: no push for it may be overlooked

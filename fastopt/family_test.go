@@ -135,3 +135,24 @@ func TestAFamilysMemoryIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// A member that the source has just told is fresh for a while, though the cache
+// cannot announce changes of it: readers neither wait nor ask each time.
+func TestAMemberIsReadThoughTheCacheFails(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.sql("f/x", "5")
+		f := newFleet(w, 1)
+		w.cacheGetFails()
+		for i := range 10 {
+			start := time.Now()
+			r := f.limits[0].Load(ctx, "x")
+			if r.Value != 5 || r.Err != nil || time.Since(start) > 100*time.Millisecond {
+				t.Errorf("%d: after %v %+v", i, time.Since(start), r)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if n := w.source.Calls(faults.Load); n > 4 {
+			t.Errorf("%d loads", n)
+		}
+	})
+}

@@ -15,26 +15,25 @@ import (
 // in place of the mark it wrote tells what became of the cache: lost, set back,
 // or another database's.
 
-const (
-	feedEvery      = 700 * time.Millisecond // at least between two steps; a look at the history comes each second
-	abandonedAfter = 5 * time.Second        // of standstill, after which a copy may take a mark over
-)
+// feedEvery is the least time between two steps; a look at the history comes
+// each second.
+const feedEvery = 700 * time.Millisecond
 
+// What the mark says, it says to every process: no reason to give the right up.
 var (
-	errOtherCache = fmt.Errorf("%w: the cache's mark is another database's", tiers.ErrUnavailable)
-	errLater      = fmt.Errorf("%w: the cache's mark names a later history than the source", tiers.ErrUnavailable)
-	errMarkMoved  = fmt.Errorf("%w: the cache's mark changed meanwhile", tiers.ErrUnavailable)
+	errMark       = fmt.Errorf("%w: the cache's mark", tiers.ErrUnavailable)
+	errOtherCache = fmt.Errorf("%w is another database's", errMark)
+	errLater      = fmt.Errorf("%w names a later history than the source", errMark)
+	errMarkMoved  = fmt.Errorf("%w changed meanwhile", errMark)
+	errUnmarked   = fmt.Errorf("%w does not name this history, of which nothing may be offered yet", errMark)
 )
 
 // A feeder is the relay's part in the mark. It belongs to the follower alone.
 type feeder struct {
-	r       *relay
-	home    tiers.Identity // of the source, as of the epoch followed
-	wrote   tiers.Mark     // last; zero: none yet
-	fedAt   int64          // ns since Open
-	strange tiers.Mark     // another installation's, as found last …
-	since   int64          // … and since when it stands still, ns since Open
-	looked  int64          // … and was looked at last, ns since Open
+	r     *relay
+	home  tiers.Identity // of the source, as of the epoch followed
+	wrote tiers.Mark     // last; zero: none yet
+	fedAt int64          // ns since Open
 }
 
 // feed steps the mark if it is time and the cache lacks nothing, and takes it
@@ -81,6 +80,7 @@ func (f *feeder) put(ctx context.Context, old tiers.Mark) (done bool, err error)
 // if it may.
 func (f *feeder) claim(ctx context.Context) error {
 	m := f.r.m
+	start := m.now()
 	mark, err := m.marks.read(ctx)
 	if errors.Is(err, tiers.ErrMiss) {
 		mark, err = tiers.Mark{}, nil
@@ -90,7 +90,7 @@ func (f *feeder) claim(ctx context.Context) error {
 	}
 	intact := mark.Identity == f.home && mark.Fed >= f.wrote.Fed
 	lost := !intact && f.wrote.Identity == f.home // else whoever changed the history wants a pass already
-	if err := f.mayTake(mark); err != nil {
+	if err := f.mayTake(ctx, mark, start); err != nil {
 		return err
 	}
 	if intact && f.r.owes() { // it says what is true, and steps once the pass is complete
@@ -109,22 +109,22 @@ func (f *feeder) claim(ctx context.Context) error {
 	return nil
 }
 
-// mayTake reports why the mark, which may be zero for none, is not to be
-// replaced by this source's; nil: it may.
-func (f *feeder) mayTake(mark tiers.Mark) error {
+// mayTake reports why the mark, asked for at start, which may be zero for none, is
+// not to be replaced by this source's; nil: it may.
+func (f *feeder) mayTake(ctx context.Context, mark tiers.Mark, start int64) error {
 	m := f.r.m
 	if mark == (tiers.Mark{}) {
-		if m.marks.refusal.Load() == nil {
+		if m.marks.refused() == nil || m.marks.abandoned(ctx, mark, start) {
 			return nil
 		}
-		return f.abandoned(mark, errOtherCache) // it was another's a moment ago
+		return errOtherCache // it was another's a moment ago
 	}
 	switch standingOf(mark.Identity, f.home) {
 	case foreign:
 		return errOtherCache
 	case copied:
-		if err := f.abandoned(mark, errOtherCache); err != nil {
-			return err
+		if !m.marks.abandoned(ctx, mark, start) {
+			return errOtherCache
 		}
 		if f.home.Epoch <= mark.Epoch { // asked for its identity again, it will have stepped
 			f.learn(mark.Identity)
@@ -135,19 +135,6 @@ func (f *feeder) mayTake(mark tiers.Mark) error {
 		f.learn(mark.Identity)
 		f.home = tiers.Identity{}
 		return errLater
-	}
-	return nil
-}
-
-// abandoned returns nil once mark has stood still for long enough.
-func (f *feeder) abandoned(mark tiers.Mark, otherwise error) error {
-	now := f.r.m.now()
-	if mark != f.strange || f.since == 0 || now-f.looked > int64(abandonedAfter)/2 { // it may have moved and be lost since
-		f.strange, f.since = mark, now
-	}
-	f.looked = now
-	if now-f.since < int64(abandonedAfter) {
-		return otherwise
 	}
 	return nil
 }
@@ -166,7 +153,7 @@ func (s *marks) wrote(ctx context.Context, mark tiers.Mark, at int64) {
 		return
 	}
 	defer func() { <-s.one }()
-	s.last, s.home, s.lineage = mark, mark.Identity, mark.Lineage
+	s.last, s.home, s.owner = mark, mark.Identity, mark.Identity
 	s.movedAt.Store(at)
 	s.marked.Store(mark.Epoch)
 	s.checked.Store(true)

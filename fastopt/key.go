@@ -31,7 +31,7 @@ type key struct {
 	fam   *family // nil for a registered option
 
 	moved    atomic.Uint64 // own part of the token (I5): pushes, writes
-	due      atomic.Int64  // ns since Open: when to refresh; never for a family's
+	due      atomic.Int64  // ns since Open: when to refresh; of a family's, when the next reader is to
 	retryAt  atomic.Int64  // ns since Open: no request before, after a failure
 	fails    atomic.Int32  // failed requests in a row
 	reloadAt atomic.Int64  // ns since Open: no reload by a push before
@@ -133,18 +133,18 @@ func (k *key) succeeded(asked int64, f *flight) {
 	if k.fam != nil {
 		return
 	}
-	k.planRefresh(asked)
-	// Only now look at the token: who moves it sets due afterwards, so that one
-	// of the two sees the other.
-	if f.token != k.token() {
-		k.due.Store(k.reloadAt.Load())
-	}
+	k.planRefresh(asked, f.token)
 }
 
-// planRefresh sets the next refresh to 70–90 % of the TTL after asked,
-// jittered, so that a fleet does not align.
-func (k *key) planRefresh(asked int64) {
+// planRefresh sets the next refresh to 70–90 % of the TTL after asked, jittered,
+// so that a fleet does not align, or to as soon as may be if token has moved.
+func (k *key) planRefresh(asked int64, token uint64) {
 	k.due.Store(later(asked, k.lives.ttl/10*7+int64(k.m.jitter()*float64(k.lives.ttl/5))))
+	// Only now look at the token: who moves it sets due afterwards, so that one
+	// of the two sees the other.
+	if token != k.token() {
+		k.due.Store(k.reloadAt.Load())
+	}
 }
 
 // renewUnasked confirms the entry without a request, if the cache would say the
@@ -161,7 +161,7 @@ func (k *key) renewUnasked(now int64) bool {
 	if cur.key != k || cur.token != token || cur.err != nil || cur.kind == kindExpired || !cur.renew(alive) {
 		return false
 	}
-	k.planRefresh(alive)
+	k.planRefresh(alive, token)
 	return true
 }
 
@@ -173,13 +173,15 @@ const aliveFor = time.Second
 // announced when it changes. While pushes do not arrive at all there is no
 // hurry: everything is read again once they do.
 func (k *key) lookAgain() {
-	at := k.m.now() + int64(lastRetry) + int64(k.m.jitter()*float64(lastRetry))
-	if k.fam == nil {
-		k.due.Store(at)
-		return
+	k.due.Store(k.m.now() + int64(lastRetry) + int64(k.m.jitter()*float64(lastRetry)))
+}
+
+// outlive ends the freshness of a family's member that is due: whoever reads it
+// has it loaded.
+func (k *key) outlive(now int64) {
+	if at := k.due.Load(); k.fam != nil && at <= now && k.due.CompareAndSwap(at, never) {
+		k.moved.Add(1)
 	}
-	k.retryAt.Store(at)
-	k.moved.Add(1) // the next read finds it stale, and has it loaded
 }
 
 func (k *key) failed(err error) {

@@ -3,6 +3,8 @@ package fastopt
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -100,6 +102,18 @@ func (l *loader) unpark(k *key) {
 		l.unparkLocked(f)
 		l.dispatchLocked()
 	}
+}
+
+// unparkAll asks again for all flights that wait: nothing would wake them any more.
+func (l *loader) unparkAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range slices.SortedFunc(maps.Values(l.flights), func(f, g *flight) int { return f.k.compare(g.k) }) {
+		if f.parked != nil && !l.closed {
+			l.unparkLocked(f)
+		}
+	}
+	l.dispatchLocked()
 }
 
 func (l *loader) unparkLocked(f *flight) {

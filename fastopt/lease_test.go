@@ -310,3 +310,20 @@ func TestWithoutASourceNobodyWaits(t *testing.T) {
 		}
 	})
 }
+
+// Without a channel of pushes nothing would wake who waits: he asks at once.
+func TestALostChannelWakesWhoWaitsForAnotherProcess(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.sql("f/x", "5")
+		f := newFleet(w, 1)
+		w.store.Lease(ctx, "default", []string{"f/x"}, time.Minute)
+		time.AfterFunc(50*time.Millisecond, w.cache.Cut)
+		start := time.Now()
+		for _, r := range f.load(t, 5) {
+			if r.Value != 5 || r.Err != nil || r.State != fastopt.Fresh {
+				t.Errorf("after %v: %+v", time.Since(start), r)
+			}
+		}
+		w.cache.Reconnect()
+	})
+}

@@ -137,7 +137,8 @@ func TestR7APushThatStartsNoFlightWakesWhoIsAboutToWait(t *testing.T) {
 		cfg.Cache = leases
 		f.add(w, cfg)
 		f.load(t, 1)
-		set(8) // loaded anew; for 100 ms no other push does that
+		time.Sleep(time.Second) // its own lease is over
+		set(8)                  // loaded anew; for 100 ms no other push does that
 		w.store.Flush()
 		w.store.Lease(ctx, "default", []string{"f/x"}, time.Minute) // by nobody who will ever fill
 		settle()

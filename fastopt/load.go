@@ -41,6 +41,7 @@ func (m *Manager) loadKeys(ctx context.Context, keys ...*key) []Reading[any] {
 	all := make([]waiter, len(keys))
 	var waiting []*waiter
 	for i, k := range keys {
+		k.outlive(m.now())
 		all[i] = waiter{k: k, token: k.token()}
 		if k.cell.load().kind == kindOverride {
 			continue

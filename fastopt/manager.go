@@ -25,14 +25,23 @@ type Config struct {
 	// 1 to 400 bytes. "": "default".
 	Namespace string
 	// Cache is shared by processes and pushes changes. nil: none, and the
-	// source is followed directly.
+	// source is followed directly. A cache that is a tiers.Marker says whose
+	// copy it is: that of another database makes Open fail with tiers.ErrSetup; if
+	// it becomes so later, or this database is a copy (a restored backup) of the
+	// one that feeds it, it is not used, Ready says so, and the source is asked.
 	Cache tiers.Cache
-	// Source is the truth. nil: read-only, from the cache alone.
+	// Source is the truth. nil: read-only, from the cache alone, which is then
+	// believed whether anybody feeds it or not.
 	Source tiers.Source
 
 	// Relay says whether this process may be the one that carries changes made
-	// past the library (plain SQL), or left by a killed writer, into the cache.
-	// A process that stands for it holds a connection of the source.
+	// past the library (plain SQL), or left by a killed writer, into the cache,
+	// and tells all others once a second that the cache is fed. Some process of
+	// each namespace must: while none has for 3 s, every process asks the source
+	// for each option once in its TTL (Stats.CacheFed); after a failover of the
+	// source no write reaches the cache before one has (Receipt.Cached). A process
+	// that stands for it holds a connection of the source. One whose role may only
+	// read does not stand.
 	Relay RelayMode
 
 	// TTL and Grace are for options that name none. 0: DefaultTTL, DefaultGrace.

@@ -1,6 +1,7 @@
 package fastopt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,11 +44,11 @@ type marks struct {
 	movedAt atomic.Int64  // ns since Open: the mark was last seen to step, asked for then
 	refusal atomic.Pointer[error]
 
-	disowned atomic.Int64 // ns since Open: what was read until then is another database's; negative: nothing is
-
-	last    tiers.Mark     // as found last
-	home    tiers.Identity // of the source; zero: not known yet
-	lineage string         // of the source or, while that is not known, of the first mark
+	last  tiers.Mark     // as found last
+	still standstill     // of what was found last, also if that was none
+	told  tiers.Identity // to the source, last
+	home  tiers.Identity // of the source; zero: not known yet
+	owner tiers.Identity // whose histories epoch counts: home or, while that is not known, the last mark's
 }
 
 // A standing says how a mark relates to the source of this process.
@@ -74,7 +75,6 @@ func standingOf(mark, home tiers.Identity) standing {
 
 func (s *marks) init(m *Manager) {
 	*s = marks{m: m, kick: make(chan struct{}, 1), one: make(chan struct{}, 1)}
-	s.disowned.Store(-1)
 	if m.cfg.Cache != nil {
 		s.marker, _ = m.cfg.Cache.(tiers.Marker)
 	}
@@ -169,9 +169,9 @@ func (s *marks) raise(epoch uint32) {
 	}
 }
 
-// look reads the mark and judges it, unless somebody does so already: then it
-// waits for that. It waits for the cache and, where identities differ, for the
-// source, each for its timeout. It reports whether the cache told of the mark.
+// look reads the mark and judges it, one caller after the other. It waits for
+// the cache and, where identities differ, for the source, each for its timeout.
+// It reports whether the cache told of the mark.
 func (s *marks) look(ctx context.Context) (told bool) {
 	if s.marker == nil {
 		return false
@@ -186,17 +186,21 @@ func (s *marks) look(ctx context.Context) (told bool) {
 	mark, err := s.read(ctx)
 	switch {
 	case errors.Is(err, tiers.ErrMiss):
+		s.still.see(tiers.Mark{}, start, s.m.now(), s.gap())
 		s.marked.Store(0)
+		if s.home == (tiers.Identity{}) { // else nothing tells which histories there are
+			s.learnHome(ctx)
+		}
 		s.checked.Store(true)
 	case errors.Is(err, tiers.ErrForeign): // so are its entries, to be read from the source (R40)
 		s.refuse(fmt.Errorf("%w: the cache is written by a newer version, or sealed with a key that this process lacks: %w", tiers.ErrUnavailable, err))
 	case err == nil:
-		moved := mark != s.last
-		if moved {
+		s.still.see(mark, start, s.m.now(), s.gap())
+		before := s.last
+		if s.last = mark; mark != before {
 			s.movedAt.Store(start)
 		}
-		s.last = mark
-		s.judge(ctx, mark, moved)
+		s.judge(ctx, mark, mark != before && before != (tiers.Mark{}))
 	default:
 		return false
 	}
@@ -214,15 +218,13 @@ func (s *marks) judge(ctx context.Context, mark tiers.Mark, moved bool) {
 	if s.home.Lineage != mark.Lineage || s.home != mark.Identity {
 		s.learnHome(ctx)
 	}
-	if s.lineage == "" {
-		s.lineage = mark.Lineage
-	}
-	home := s.home
-	if home == (tiers.Identity{}) { // taken from the mark, and checked once the source answers
+	home, known := s.home, s.home != (tiers.Identity{})
+	if !known { // taken from the mark, and checked once the source answers
 		home = mark.Identity
-		home.Lineage = s.lineage
+		home.Lineage = cmp.Or(s.owner.Lineage, mark.Lineage)
 	}
-	switch standingOf(mark.Identity, home) {
+	standing := standingOf(mark.Identity, home)
+	switch standing {
 	case foreign:
 		s.refuse(fmt.Errorf("%w: the cache belongs to another database (lineage %.8s, not %.8s): use another key prefix or namespace, or, if this database replaces that one, delete the keys of this namespace in the cache and restart",
 			tiers.ErrSetup, mark.Lineage, home.Lineage))
@@ -232,9 +234,16 @@ func (s *marks) judge(ctx context.Context, mark tiers.Mark, moved bool) {
 			tiers.ErrUnavailable, mark.System, home.System))
 		return
 	}
-	// Only a mark that moves is a sign of life.
-	if h, ok := s.m.cfg.Source.(tiers.Historian); ok && moved && s.home != (tiers.Identity{}) {
-		h.Learn(mark.Identity)
+	// Only a mark that moves is a sign of life. Of a later history the source is
+	// to know in any case, and need be told but once.
+	if known && (moved || standing == newer && s.told != mark.Identity) {
+		s.told = mark.Identity
+		if h, ok := s.m.cfg.Source.(tiers.Historian); ok {
+			h.Learn(mark.Identity)
+		}
+	}
+	if !known {
+		s.owner = mark.Identity
 	}
 	s.marked.Store(mark.Epoch)
 	s.checked.Store(s.home != (tiers.Identity{}))
@@ -253,12 +262,14 @@ func (s *marks) learnHome(ctx context.Context) {
 	if err != nil {
 		return // who loads from it will notice
 	}
-	believed := s.home == (tiers.Identity{}) && standingOf(s.last.Identity, id) >= copied
-	if s.lineage != "" && s.lineage != id.Lineage || believed {
-		s.epoch.Store(0) // counted by the other database, whose mark was believed so far
-		s.disowned.Store(s.m.now())
+	if s.owner != (tiers.Identity{}) {
+		standing := standingOf(s.owner, id)
+		if standing == foreign || standing == copied && s.home == (tiers.Identity{}) {
+			s.epoch.Store(0) // counted by the other database, whose mark was believed so far
+			s.m.revalidate()
+		}
 	}
-	s.home, s.lineage = id, id.Lineage
+	s.home, s.owner = id, id
 	s.raise(id.Epoch)
 }
 
@@ -301,23 +312,23 @@ func (s *marks) namesNow(ctx context.Context, epoch uint32) bool {
 	return s.look(ctx) && s.names(epoch)
 }
 
-// upholds reports whether nothing tells of a later history than that: the mark
-// names it, or the cache is another's.
-func (s *marks) upholds(epoch uint32) bool { return s.refusal.Load() != nil || s.names(epoch) }
+// unheard reports whether neither the source nor a mark ever named that epoch,
+// nor a later one.
+func (s *marks) unheard(epoch uint32) bool { return s.marker != nil && epoch > s.epoch.Load() }
 
-// judges reports whether a record of the cache is of the history that is known,
-// and whether a mark says so.
-func (s *marks) judges(epoch uint32) (known, marked bool) {
+// knows reports whether a record of the cache is of the history that is known.
+// Where no mark tells of histories, one that is unheard of may have begun; but if
+// there is a source that answers, it is to say so.
+func (s *marks) knows(epoch uint32) bool {
 	if s.marker == nil {
-		return true, false
+		return true
 	}
-	highest := s.epoch.Load()
-	marked = s.marked.Load() != 0
-	if highest == 0 && !marked {
-		s.trust(epoch)
-		highest = s.epoch.Load() // who raises it from now on finds what was trusted
+	marked := s.marked.Load() != 0
+	if s.epoch.Load() == 0 && !marked {
+		s.trust(epoch) // who raises it from now on finds what was trusted
 	}
-	return epoch == highest || !marked && epoch > highest, marked && epoch > highest
+	return epoch == s.epoch.Load() ||
+		!marked && s.unheard(epoch) && (s.m.cfg.Source == nil || s.m.source.down.Load())
 }
 
 // trust notes that a record of epoch may be believed before any epoch is known.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
+	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -279,6 +280,74 @@ func TestTheMarkIsLookedAtOnceASecond(t *testing.T) {
 		}
 		if n := w.cache.Calls(faults.Mark) - marks; n > 24 { // of two processes
 			t.Errorf("%d looks in 10 s", n)
+		}
+	})
+}
+
+// … nor what came of the cache of the database that this one is a copy of, nor
+// the epochs that it counted.
+func TestACopyThatStartsWithoutItsSourceIsCheckedLater(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		for range 4 {
+			w.rows.StepEpoch()
+		}
+		w.sql("foo", `"production"`)
+		w.openRelay()
+		time.Sleep(time.Second)
+		_, source := w.staging()
+		source.Inject(faults.Load, faults.Fault{Err: errDown})
+		source.Inject(faults.Identity, faults.Fault{Err: errDown})
+		cfg := w.config()
+		cfg.Source = source
+		var r fastopt.Registry
+		foo := fastopt.New(&r, "foo", "")
+		m := w.open(cfg, &r)
+		want(t, foo.Inspect(), "production", fastopt.Fresh, fastopt.Cache)
+		source.Heal()
+		time.Sleep(5 * time.Second)
+		want(t, foo.Inspect(), "staging", fastopt.Fresh, fastopt.Source)
+		if e := m.Stats().Epoch; e != 1 {
+			t.Errorf("epoch %d, of the original", e)
+		}
+	})
+}
+
+// … nor what was on its way from there when that was found out.
+func TestWhatWasOnItsWayFromAnotherDatabaseDoesNotStay(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.sql("foo", `"mine"`)
+		other := production
+		other.Lineage, other.Epoch = "another", 5
+		w.putMark(tiers.Mark{Identity: other, Fed: 7})
+		w.poison("foo", `"theirs"`, tiers.Stamp{Epoch: 5, Revision: 70})
+		w.sourceFails()
+		w.source.Inject(faults.Identity, faults.Fault{Err: errDown})
+		foo, m := process(w, "foo", "")
+		w.poison("foo", `"theirs, too"`, tiers.Stamp{Epoch: 5, Revision: 71})
+		hookOnce(t, point.FlightSettle, m, "foo", func() {
+			w.heal()
+			time.Sleep(3 * time.Second)
+		})
+		time.Sleep(8 * time.Second)
+		want(t, foo.Inspect(), "mine", fastopt.Fresh, fastopt.Source)
+	})
+}
+
+// R28: also if nobody feeds the cache any more, and the source was silent when the
+// mark was seen first.
+func TestAStandingMarkIsLearnedOnceTheSourceAnswers(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		w.sql("foo", `"v"`)
+		later := production
+		later.Timeline, later.Epoch = 2, 2
+		w.putMark(tiers.Mark{Identity: later, Fed: 7})
+		w.sourceFails()
+		w.source.Inject(faults.Identity, faults.Fault{Err: errDown})
+		process(w, "foo", "")
+		w.heal()
+		time.Sleep(5 * time.Second)
+		if heard := w.db.learned(); len(heard) != 1 {
+			t.Errorf("learned %+v", heard)
 		}
 	})
 }

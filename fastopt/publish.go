@@ -125,11 +125,11 @@ func (k *key) install(a *answer) outcome {
 // corrects reports whether a is older than cur and shows cur to be wrong: the
 // source was asked, or written to, after the record of cur had been read, and
 // knew nothing so new (P5). A source that lags or has lost its right gives no
-// answers, so what cur stems from was no commit of this history; of a later
-// history it may be, unless it was another database's or the mark knows of none.
+// answers, so what cur stems from was no commit of this history. Of a later
+// history it may be, but of none that only the cache ever told of.
 func (a *answer) corrects(cur *meta) bool {
 	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&
-		(a.rec.Stamp.Epoch == cur.seen.Epoch || cur.got <= cur.key.m.marks.disowned.Load() || cur.key.m.marks.upholds(a.rec.Stamp.Epoch))
+		(a.rec.Stamp.Epoch == cur.seen.Epoch || cur.key.m.marks.unheard(cur.seen.Epoch))
 }
 
 // overruled reports whether a, of the cache and older than cur, is right all the

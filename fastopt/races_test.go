@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,8 +76,8 @@ func TestR8AWaiterGetsWhatIsNewerThanItsFlight(t *testing.T) {
 type partial struct {
 	tiers.Cache
 	tiers.Source
-	from string // "": none
-	only bool   // that key alone fails
+	from atomic.Value // string; "": none
+	only bool         // that key alone fails
 }
 
 // The two tiers of a partial one.
@@ -91,7 +92,7 @@ type (
 func (p *partial) breaks(rs []tiers.Result) []tiers.Result {
 	broken := false
 	for i := range rs {
-		at := rs[i].Name == p.from
+		at := rs[i].Name == p.from.Load()
 		if broken = broken || at; at || broken && !p.only {
 			rs[i] = tiers.Result{Record: tiers.Record{Name: rs[i].Name}, Err: errDown}
 		}
@@ -138,7 +139,8 @@ func TestR35ABatchThatBreaksAtOneKeyBreaksNoOther(t *testing.T) {
 					set(t, o, 1)
 				}
 				m := w.open(cfg, &mine)
-				cached.from, asked.from = names[at], names[at]
+				cached.from.Store(names[at])
+				asked.from.Store(names[at])
 				time.Sleep(200 * time.Millisecond)
 				silently(w, func() {
 					for _, o := range others {
@@ -153,7 +155,8 @@ func TestR35ABatchThatBreaksAtOneKeyBreaksNoOther(t *testing.T) {
 						t.Errorf("key %d: %+v", i, r)
 					}
 				}
-				cached.from, asked.from = "", ""
+				cached.from.Store("")
+				asked.from.Store("")
 				time.Sleep(time.Second)
 				for _, o := range os {
 					want(t, o.Inspect(), 2, fastopt.Fresh, o.Inspect().Origin)

@@ -63,7 +63,8 @@ type Receipt struct {
 	Stamp Stamp
 	// Cached: the shared cache took the write, or none is configured. If
 	// false, the source has it, this process reads it, and the cache will be
-	// repaired as soon as it answers.
+	// repaired as soon as it answers, and the relay has told it of the source's
+	// history; not while it is another database's (Manager.Ready).
 	Cached bool
 }
 

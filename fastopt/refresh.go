@@ -247,6 +247,7 @@ func (m *Manager) handle(e tiers.Event) {
 			m.cfg.Logger.Warn("fastopt: pushes may be lost: revalidating all options")
 		}
 		m.revalidate()
+		m.loader.unparkAll()
 	case tiers.Alive:
 		m.aliveSince.Store(max(m.instant(e.Since), m.aliveSince.Load()))
 		if !m.pushUp.Swap(true) {

@@ -208,6 +208,9 @@ func TestAProcessWithoutASourceRefusesAnotherDatabasesCache(t *testing.T) {
 		if err := m.Ready(); !errors.Is(err, tiers.ErrSetup) {
 			t.Errorf("%v", err)
 		}
+		if set, err := m.IsSet(ctx, "foo"); set || !errors.Is(err, fastopt.ErrUnavailable) {
+			t.Errorf("IsSet %v, %v: by another database's word", set, err)
+		}
 		w.store.Flush()
 		w.putMark(was)
 		rec := tiers.Record{Name: "foo", Kind: tiers.Value, Data: []byte(`"v2"`), Stamp: tiers.Stamp{Epoch: 1, Revision: 2}}

@@ -139,7 +139,9 @@ func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, e
 			// The pass begins after this head was read, and later changes are
 			// followed from there: together they miss nothing.
 			r.resync()
-		} else if err := r.offer(ctx, changes.Records); err != nil {
+		} else if ahead, err := r.offer(ctx, changes.Records); err != nil {
+			return cursor, err
+		} else if err := r.correct(ctx, ahead); err != nil { // a write of a moment later, or nothing that was ever written
 			return cursor, err
 		}
 		cursor = changes.Head
@@ -173,7 +175,7 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0 // the end, and no failure
 	}
-	if m.marks.refused() != nil {
+	if m.marks.refused() != nil && !errors.Is(err, errLater) { // else its source has just been told
 		return relayPoll // it is said already, and no other process would do better
 	}
 	m.stats.relayErrors.Add(1)
@@ -183,7 +185,7 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if t.fails == downAfter {
 		m.cfg.Logger.Warn("fastopt: the relay fails: changes that others made may be seen late", "doing", t.doing, "error", err)
 	}
-	if m.now()-t.since > int64(relayStuck) {
+	if m.now()-t.since > int64(relayStuck) && !errors.Is(err, errMark) {
 		t.resign()
 	}
 	most := min(firstRetry<<min(t.fails-1, 10), relayLast)

@@ -176,7 +176,7 @@ func TestWhatPiledUpIsCarried(t *testing.T) {
 	})
 }
 
-// A choosy cache cannot hold one name.
+// A choosy cache cannot hold one name; "": any.
 type choosy struct {
 	tiers.Cache
 	not string
@@ -185,7 +185,7 @@ type choosy struct {
 func (c *choosy) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.FillResult {
 	rs := c.Cache.Fill(ctx, ns, fills)
 	for i, f := range fills {
-		if f.Name == c.not {
+		if f.Name == c.not || c.not == "" {
 			rs[i] = tiers.FillResult{Err: errors.New("it is too large")} // of no class: it is this record's
 		}
 	}
@@ -212,6 +212,28 @@ func TestARowThatTheCacheCannotHoldStopsNoOther(t *testing.T) {
 		time.Sleep(time.Minute)
 		if n := len(w.log.lines("cannot hold a row", "big")); n != 2 {
 			t.Errorf("%d lines after another change", n)
+		}
+	})
+}
+
+// I21: of very many such rows not all are logged, but none in each pass anew.
+func TestAFloodOfRowsThatTheCacheCannotHoldIsBounded(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		cfg := w.config()
+		cfg.Cache = &choosy{Cache: w.cache}
+		m := w.open(cfg)
+		for i := range 9 {
+			var writes []tiers.Write
+			for j := range tiers.MaxBatch {
+				writes = append(writes, tiers.Write{Name: fmt.Sprintf("f/%d", i*tiers.MaxBatch+j), Data: []byte("1")})
+			}
+			must(t, second(w.rows.Write(ctx, "default", writes)))
+		}
+		for range 3 {
+			must(t, m.Sync(ctx))
+		}
+		if n := len(w.log.lines("cannot hold a row")); n < 1000 || n > 4096 {
+			t.Errorf("%d lines for 4500 rows, offered three times", n)
 		}
 	})
 }

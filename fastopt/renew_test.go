@@ -2,6 +2,7 @@ package fastopt_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,5 +180,38 @@ func TestAFailedAttemptIsMadeAgain(t *testing.T) {
 		time.Sleep(3 * time.Second) // a source that failed is asked again once a second
 		want(t, foo.Inspect(), "", fastopt.Fresh, fastopt.Default)
 		must(t, m.Ready())
+	})
+}
+
+// I5b: a push that comes while its key is renewed without a request is followed
+// as soon as reloads of the key may be, not when the renewal is over.
+func TestAPushDuringARenewalIsNotForgotten(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		s := &scripted{Cache: w.store, every: 20 * time.Millisecond}
+		cfg := w.config()
+		cfg.Cache, cfg.TTL = s, 1200*time.Millisecond
+		var armed atomic.Bool
+		cfg.Jitter = func() float64 {
+			if armed.CompareAndSwap(true, false) { // between the look at the token and the plan
+				w.poison("foo", `"v2"`, tiers.Stamp{Epoch: 1, Revision: 90})
+				s.sink(tiers.Event{Kind: tiers.Changed, Name: "foo"})
+			}
+			return 0.5
+		}
+		var r fastopt.Registry
+		foo, _ := fastopt.New(&r, "foo", ""), fastopt.New(&r, "bar", "")
+		w.sql("foo", `"v1"`)
+		w.open(cfg, &r)
+		time.Sleep(2 * time.Second)
+		s.sink(tiers.Event{Kind: tiers.Changed, Name: "foo"}) // it is reloaded, and not again for 100 ms
+		settle()
+		armed.Store(true)
+		s.sink(tiers.Event{Kind: tiers.Changed, Name: "bar"})
+		settle()
+		if armed.Load() {
+			t.Fatal("nothing was renewed")
+		}
+		time.Sleep(200 * time.Millisecond)
+		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
 	})
 }

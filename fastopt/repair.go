@@ -84,6 +84,7 @@ func (r *repairer) run() {
 func (r *repairer) pass() (more bool) {
 	var due []*key
 	now := r.m.now()
+	vain := r.m.marks.use() != nil && !r.m.marks.current() // nothing would be offered
 	r.mu.Lock()
 	for _, k := range slices.SortedFunc(maps.Keys(r.dirty), (*key).compare) {
 		rep := r.dirty[k]
@@ -96,7 +97,7 @@ func (r *repairer) pass() (more bool) {
 			}
 			rep.at = now + int64(settleTime)
 		}
-		if rep.at > now || k.retryAt.Load() > now {
+		if vain || rep.at > now || k.retryAt.Load() > now {
 			continue
 		}
 		if k.isClean() { // it was, a while ago: read it again

@@ -65,9 +65,15 @@ func (r *relay) pause(ctx context.Context) {
 // none for options declared here: without a row a scan tells nothing of them.
 func (r *relay) round(ctx context.Context) {
 	rowless := maps.Clone(r.m.byName)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	limit := max(relayLimit, r.m.cfg.SourceTimeout)
+	silent := time.AfterFunc(limit, cancel) // while rows are awaited
+	defer silent.Stop()
 	next, stop := iter.Pull2(r.m.cfg.Source.Scan(ctx, r.m.cfg.Namespace))
 	defer stop()
 	for more := true; more && ctx.Err() == nil; {
+		silent.Reset(limit)
 		var rows []tiers.Record
 		for size := 0; len(rows) < patrolRows && size < chunkSize; {
 			rec, err, ok := next()
@@ -79,6 +85,7 @@ func (r *relay) round(ctx context.Context) {
 			rows, size = append(rows, rec), size+len(rec.Data)
 			delete(rowless, rec.Name)
 		}
+		silent.Stop()
 		if r.mend(ctx, rows) != nil {
 			return
 		}
@@ -137,6 +144,7 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 	held := m.cfg.Cache.Load(ctx, m.cfg.Namespace, names)
 	truth := m.cfg.Source.Load(ctx, m.cfg.Namespace, names) // after what is held was read
 	var fills []tiers.Fill
+	var wrong []tiers.Stamp // what each of them replaces
 	for i := range names {
 		if truth[i].Err != nil {
 			return truth[i].Err
@@ -152,16 +160,16 @@ func (r *relay) correct(ctx context.Context, names []string) error {
 		}
 		rec := truth[i].Record
 		fills = append(fills, tiers.Fill{Record: rec, Replace: raw, TTL: m.keptFor(rec, isMember(rec.Name))})
-		if !rec.Stamp.Newer(held[i].Stamp) {
-			m.corrected(rec.Name, held[i].Stamp, rec.Stamp)
-		}
+		wrong = append(wrong, held[i].Stamp)
 	}
 	if len(fills) == 0 {
 		return nil
 	}
 	var failure error
-	for _, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
-		failure = errors.Join(failure, res.Err)
+	for i, res := range m.cfg.Cache.Fill(ctx, m.cfg.Namespace, fills) {
+		if failure = errors.Join(failure, res.Err); res.Stored && !fills[i].Stamp.Newer(wrong[i]) {
+			m.corrected(fills[i].Name, wrong[i], fills[i].Stamp)
+		}
 	}
 	return failure
 }

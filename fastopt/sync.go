@@ -88,6 +88,9 @@ var errSilent = errors.New("the source said nothing for too long")
 // for too long. Half of its time is left to others. look, if not nil, is shown
 // each record.
 func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
+	if !r.m.marks.current() {
+		return errUnmarked // nor need the source be asked for it
+	}
 	limit := max(relayLimit, r.m.cfg.SourceTimeout)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -98,8 +101,8 @@ func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 	flush := func() error {
 		silent.Stop()
 		start := time.Now()
-		err := r.offer(ctx, chunk)
-		rest(ctx, time.Since(start))
+		_, err := r.offer(ctx, chunk)
+		rest(ctx, min(time.Since(start), relayLimit)) // however long this process stood still
 		chunk, size = chunk[:0], 0
 		silent.Reset(limit)
 		return err
@@ -123,29 +126,25 @@ func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 	return flush()
 }
 
-// offer gives the cache records, and returns nil once it has answered for all.
-func (r *relay) offer(ctx context.Context, records []tiers.Record) error {
+// offer gives the cache records, and returns a nil error once it has answered for
+// all, and of which names it holds something newer.
+func (r *relay) offer(ctx context.Context, records []tiers.Record) (ahead []string, err error) {
 	for len(records) > 0 {
 		n, size := 0, 0
 		for n < len(records) && n < chunkLen && (size < chunkSize || n == 0) {
 			size += len(records[n].Data)
 			n++
 		}
-		if err := r.offerChunk(ctx, records[:n]); err != nil {
-			return err
+		more, err := r.offerSome(ctx, records[:n])
+		if err != nil {
+			return nil, err
 		}
-		records = records[n:]
+		ahead, records = append(ahead, more...), records[n:]
 	}
-	return nil
+	return ahead, nil
 }
 
-func (r *relay) offerChunk(ctx context.Context, records []tiers.Record) error {
-	_, err := r.offerSome(ctx, records)
-	return err
-}
-
-// offerSome is offer for one call of the cache, and returns of which names the
-// cache holds something newer.
+// offerSome is offer for one call of the cache.
 func (r *relay) offerSome(ctx context.Context, records []tiers.Record) (ahead []string, err error) {
 	m := r.m
 	fills := make([]tiers.Fill, len(records))
@@ -174,17 +173,14 @@ func (r *relay) offerSome(ctx context.Context, records []tiers.Record) (ahead []
 	return ahead, err
 }
 
-// errUnmarked: nothing of this history may be offered before the relay has marked the cache.
-var errUnmarked = fmt.Errorf("%w: the cache's mark does not name this history", tiers.ErrUnavailable)
-
 // isMember reports whether name is of a family's member, whoever declares it.
 func isMember(name string) bool { return strings.Contains(name, "/") }
 
 // refuse counts and logs, once per change, a record that the cache cannot hold.
 func (r *relay) refuse(rec tiers.Record, err error) {
 	r.mu.Lock()
-	known := r.refused[rec.Name] == rec.Stamp
-	if !known && len(r.refused) < maxDirty {
+	known := r.refused[rec.Name] == rec.Stamp || len(r.refused) >= maxDirty // of so many nobody reads more lines
+	if !known {
 		r.refused[rec.Name] = rec.Stamp
 	}
 	r.mu.Unlock()

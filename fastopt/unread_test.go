@@ -67,9 +67,12 @@ func TestR26TheFirstEpochEndsWhatWasReadBefore(t *testing.T) {
 		w.poison("bar", `"lost"`, tiers.Stamp{Epoch: 1, Revision: 9})
 		w.rows.StepEpoch()
 		w.sql("foo", `"v"`)
+		w.source.Inject(faults.Identity, faults.Fault{Err: errDown})
+		w.sourceFails()
 		var r fastopt.Registry
 		foo, bar := fastopt.New(&r, "foo", ""), fastopt.New(&r, "bar", "")
 		w.open(w.config(), &r)
+		w.heal()
 		want(t, foo.Inspect(), "lost", fastopt.Fresh, fastopt.Cache) // nothing tells it from the truth
 		set(t, bar, "b")
 		if s := foo.Inspect(); s.State == fastopt.Fresh && s.Value == "lost" {

@@ -154,13 +154,15 @@ func (m *Manager) write(ctx context.Context, cs []change, opts []WriteOption) (R
 	if ctx.Err() == nil { // a caller that left says nothing about the source
 		m.source.observeWrite(err)
 	}
+	if err == nil && !m.marks.answered(stamp.Epoch) {
+		err = &tiers.WriteError{Outcome: tiers.Unknown, Err: errOlder} // committed, where nobody may ever read it
+	}
 	if err != nil {
 		m.stats.writesFailed.Add(1)
 		m.afterFailure(cs, err)
 		return Receipt{}, writeError(err)
 	}
 	m.stats.writes.Add(1)
-	m.marks.answered(stamp.Epoch)
 	return Receipt{Stamp: stamp, Cached: m.committed(ctx, cs, stamp, asked)}, nil
 }
 

@@ -67,7 +67,7 @@ func TestR26WithoutRedis(t *testing.T) {
 		t.Errorf("the zombie took %d", v)
 	}
 	f.switchOver(s)
-	if stamp := set(t, f.ps[0], 2).Stamp; stamp.Epoch != 2 || stamp.Revision > lost.Revision {
+	if stamp := f.setAgain(f.ps[0], 2).Stamp; stamp.Epoch != 2 || stamp.Revision > lost.Revision {
 		t.Errorf("wrote %v after %v was lost", stamp, lost)
 	}
 	for _, p := range f.ps {
@@ -168,7 +168,7 @@ func TestR28AZombieBesideTheNewPrimary(t *testing.T) {
 	}
 	stop()
 	f.switchOver(s)
-	set(t, f.ps[0], 7)
+	f.setAgain(f.ps[0], 7)
 	for _, p := range f.ps {
 		p.sees(t, reconverge, 7)
 	}
@@ -222,7 +222,7 @@ func TestR29AStandbyIsNoAnswer(t *testing.T) {
 		}
 	}
 	f.switchOver(old)
-	set(t, f.ps[0], 3)
+	f.setAgain(f.ps[0], 3)
 	for _, p := range f.ps {
 		p.sees(t, reconverge, 3)
 	}

@@ -77,6 +77,18 @@ func (f *fleet) switchOver(to *servers.PostgresServer) {
 	f.pg = to
 }
 
+// setAgain sets n until that is acknowledged: right after a switch a write may be
+// sent over a connection that is just being reset, and be of unknown outcome.
+func (f *fleet) setAgain(p *process, v int) (rc fastopt.Receipt) {
+	f.t.Helper()
+	within(f.t, reconverge, "a write is acknowledged", func() bool {
+		var err error
+		rc, err = p.n.Set(ctx, v)
+		return err == nil
+	})
+	return rc
+}
+
 // laggingStandby returns a standby that has every commit so far and gets no more.
 func (f *fleet) laggingStandby() *servers.PostgresServer {
 	f.t.Helper()

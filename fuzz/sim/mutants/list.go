@@ -18,6 +18,7 @@ const (
 	key     = "fastopt/key.go"
 	mark    = "fastopt/mark.go"
 	feed    = "fastopt/feed.go"
+	still   = "fastopt/still.go"
 	lease   = "fastopt/lease.go"
 	sweep   = "fastopt/sweep.go"
 	relay   = "fastopt/relay.go"
@@ -123,7 +124,7 @@ var mutants = []mutant{
 		{mark, "	case mark.Lineage != home.Lineage:\n", "	case false:\n"},
 		{mark, "	case mark.System != home.System || mark.Database != home.Database:\n", "	case false:\n"}}},
 	{"k3", "the epoch of a record does not matter (R26)", "", []edit{
-		{mark, "	return epoch == highest || !marked && epoch > highest,", "	return true,"}}},
+		{mark, "	return epoch == s.epoch.Load() ||\n", "	return marked || epoch > 0 ||\n"}}},
 	{"k4", "a new epoch ends no freshness (R26)", "", []edit{
 		{mark, "old != 0 || trusted != 0 && trusted < epoch {", "false && trusted > 0 {"}}},
 	{"k5", "the first epoch ends no freshness", "", []edit{
@@ -139,13 +140,13 @@ var mutants = []mutant{
 	{"k10", "the mark is looked at once a second only", "", []edit{
 		{mark, "			return s.look(s.m.ctx)\n", "			return true\n"}}},
 	{"k11", "a mark that could not be read is the old one", "", []edit{
-		{ask, "		if marked && sure {", "		if marked {"}}},
+		{ask, "		case !sure:\n", "		case false:\n"}}},
 	{"k12", "what was read before the cache was refused stays fresh", "", []edit{
 		{mark, "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n		s.m.revalidate()\n", "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n"}}},
 	{"k13", "an answer of an older history than is known counts (P10)", "", []edit{
 		{mark, "	return epoch >= s.epoch.Load()\n", "	return true\n"}}},
 	{"k14", "the epoch of a copy's mark outlives the discovery", "", []edit{
-		{mark, "	believed := s.home == (tiers.Identity{}) && standingOf(s.last.Identity, id) >= copied\n", "	believed := false\n"}}},
+		{mark, "standing == copied && s.home == (tiers.Identity{}) {", "false {"}}},
 	{"k15", "what a process offers late is judged by an old mark", "", []edit{
 		{fill, "	point.At(point.FillSend, m, list[0].k.full)\n", "	early := m.offerable(list)\n	point.At(point.FillSend, m, list[0].k.full)\n"},
 		{fill, "m.inTime(m.offerable(list))", "m.inTime(early)"}}},
@@ -154,9 +155,9 @@ var mutants = []mutant{
 	{"f1", "a mark that was lost means no loss", "", []edit{
 		{feed, "	if lost {\n", "	if lost && false {\n"}}},
 	{"f2", "a copy takes over at once", "", []edit{
-		{feed, "	if now-f.since < int64(abandonedAfter) {\n", "	if false {\n"}}},
+		{still, "	return s.still.looked-s.still.since >= int64(abandonedAfter)\n", "	return true\n"}}},
 	{"f2+", "a copy takes over by a mark that it has not looked at for long", "", []edit{
-		{feed, " || now-f.looked > int64(abandonedAfter)/2 {", " {"}}},
+		{still, " || start-s.looked > int64(gap) {", " {"}}},
 	{"f3", "a copy takes over with its own epoch", "", []edit{
 		{feed, "		if f.home.Epoch <= mark.Epoch {", "		if false {"}}},
 	{"f4", "a zombie's relay takes the mark back (R28)", "", []edit{
@@ -190,13 +191,13 @@ var mutants = []mutant{
 	{"p6", "a source of an earlier history contradicts", "", []edit{
 		{publish, "(a.rec.Stamp.Epoch == cur.seen.Epoch ||", "(true || a.rec.Stamp.Epoch == cur.seen.Epoch ||"}}},
 	{"p6+", "only a source of the same history contradicts", "", []edit{
-		{publish, " || cur.key.m.marks.upholds(a.rec.Stamp.Epoch))", ")"}}},
+		{publish, " || cur.key.m.marks.unheard(cur.seen.Epoch))", ")"}}},
 	{"p7", "of two values with one stamp the first stays (R27)", "", []edit{
 		{publish, "if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
 	{"p8", "of two values with one stamp the cache's stays (R27)", "", []edit{
-		{ask, "q.held.Stamp.Newer(rec.Stamp) || q.held.Stamp == rec.Stamp && sumOf(q.held) != sumOf(rec)", "q.held.Stamp.Newer(rec.Stamp)"}}},
+		{ask, "		return sumOf(*q.said) != sumOf(rec)\n", "		return false\n"}}},
 	{"p9", "an answer of an earlier history replaces a record", "", []edit{
-		{ask, "	if q.held.Stamp.Epoch != rec.Stamp.Epoch && q.cause != errEpoch {", "	if false {"}}},
+		{ask, "		return q.cause == errEpoch && q.said.Stamp.Newer(rec.Stamp)\n", "		return q.said.Stamp.Newer(rec.Stamp)\n"}}},
 
 	// Leases (I8).
 	{"l1", "who has no lease asks all the same", "", []edit{
@@ -222,7 +223,7 @@ var mutants = []mutant{
 	{"u4", "renewed though what the cache told was not believed", "", []edit{
 		{settle, "	f.held = a.origin == Cache && out != refused\n", "	f.held = true\n"}}},
 	{"u5", "what nobody feeds counts", "", []edit{
-		{ask, "	if !l.m.marks.fed() {", "	if false {"}}},
+		{ask, "	case !marks.fed():\n", "	case false:\n"}}},
 
 	// Writes.
 	{"w1", "a late fill is sent (R15)", "", []edit{
