@@ -95,6 +95,7 @@ func (f *feeder) claim(ctx context.Context) error {
 	}
 	if intact && f.r.owes() { // it says what is true, and steps once the pass is complete
 		f.wrote, f.fedAt = mark, m.now()
+		ring(m.marks.kick) // what may be offered until then depends on it
 		return nil
 	}
 	switch done, err := f.put(ctx, mark); {

@@ -52,8 +52,9 @@ func (r *relay) sweep(ctx context.Context, t *trouble) {
 // the follower notices it sooner.
 func (r *relay) patrol(ctx context.Context) {
 	for ctx.Err() == nil {
-		r.round(ctx)
-		r.pause(ctx)
+		if !r.round(ctx) {
+			r.pause(ctx)
+		}
 	}
 }
 
@@ -61,9 +62,10 @@ func (r *relay) pause(ctx context.Context) {
 	rest(ctx, patrolEvery-time.Duration(r.m.jitter()*float64(patrolEvery/5)))
 }
 
-// round offers all rows once, in steps, and at last the answers that there is
-// none for options declared here: without a row a scan tells nothing of them.
-func (r *relay) round(ctx context.Context) {
+// round offers all rows once, in steps with a pause after each, and at last the
+// answers that there is none for options declared here: without a row a scan
+// tells nothing of them. It reports whether there was anything to offer.
+func (r *relay) round(ctx context.Context) (worked bool) {
 	rowless := maps.Clone(r.m.byName)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -78,7 +80,7 @@ func (r *relay) round(ctx context.Context) {
 		for size := 0; len(rows) < patrolRows && size < chunkSize; {
 			rec, err, ok := next()
 			if err != nil {
-				return
+				return worked
 			} else if more = ok; !more {
 				break
 			}
@@ -86,28 +88,27 @@ func (r *relay) round(ctx context.Context) {
 			delete(rowless, rec.Name)
 		}
 		silent.Stop()
+		if len(rows) == 0 {
+			break
+		}
 		if r.mend(ctx, rows) != nil {
-			return
+			return worked
 		}
-		if more {
-			r.pause(ctx)
-		}
+		worked = true
+		r.pause(ctx)
 	}
 	for names := range slices.Chunk(slices.Sorted(maps.Keys(rowless)), patrolRows) {
 		if r.mendRowless(ctx, names) != nil {
-			return
+			return worked
 		}
-		if len(rowless) > patrolRows {
-			r.pause(ctx)
-		}
+		worked = true
+		r.pause(ctx)
 	}
+	return worked
 }
 
 // mend offers rows, and corrects what the cache holds too new.
 func (r *relay) mend(ctx context.Context, rows []tiers.Record) error {
-	if len(rows) == 0 {
-		return nil
-	}
 	ahead, err := r.offerSome(ctx, rows)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ type Elector interface {
 	// a second or more, so that another one gets it. A right that was given up is
 	// taken by another candidate within half a second; that of a holder
 	// that stands still or is cut off, within two. A few candidates stand
-	// ready at a time, however many processes there are; the others look now
-	// and then whether a place is free.
+	// ready at a time, however many processes there are; the others look
+	// within a minute whether a place is free.
 	Elect(ctx context.Context, namespace string, lead func(ctx context.Context)) error
 }

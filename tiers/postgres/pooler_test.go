@@ -39,7 +39,7 @@ func TestBehindAPoolerTheContractIsKept(t *testing.T) {
 	tiertest.TestSource(t, func(t *testing.T) tiers.Source {
 		p := private(t)
 		s := openVia(t, bouncer(t, p)+patient, p.URL()+patient)
-		s.look /= 10
+		s.look /= 60
 		return s
 	})
 }

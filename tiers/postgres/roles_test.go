@@ -71,7 +71,7 @@ func member(t *testing.T, url string, groups ...string) string {
 func TestRolesKeepTheContract(t *testing.T) {
 	tiertest.TestSource(t, func(t *testing.T) tiers.Source {
 		s := open(t, member(t, migrated(t)+patient, "writer", "deleter", "relay"))
-		s.look /= 10
+		s.look /= 60
 		return s
 	})
 }

@@ -119,9 +119,10 @@ func oneLeadsAtATime(p *electProbe) {
 	}
 }
 
-// Those for whom there is no place at first look for one every few seconds.
+// Those for whom there is no place at first look for one now and then,
+// within a minute.
 func aSpareGetsItsTurn(p *electProbe) {
-	p.wait += 10 * time.Second
+	p.wait += time.Minute
 	var all []*candidate
 	for range 5 {
 		c := p.stand(p.ns, nil)
