@@ -36,6 +36,11 @@ var (
 	ErrDeclaration = errors.New("wrong declaration")
 	// ErrConfig: Open, or Sync, cannot work with this Config or these registries.
 	ErrConfig = errors.New("wrong config")
+	// ErrSnapshot: the snapshot, or a part of it, cannot be used. Of Open: its
+	// path cannot be written, another process uses it, or it is another
+	// namespace's. Of Ready: what is in it is damaged, of another database, from
+	// the future, or of an option whose type has changed since.
+	ErrSnapshot = errors.New("snapshot not usable")
 )
 
 // failed wraps err as the failure of op on an option.

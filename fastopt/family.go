@@ -18,12 +18,14 @@ type FamilySpec[T any] struct {
 	// Prefix matches the grammar of option names; the name of a member is
 	// Prefix/key.
 	Prefix string
-	// Default, TTL, Grace, Doc and Check are as in Spec.
-	Default T
-	TTL     time.Duration
-	Grace   time.Duration
-	Doc     string
-	Check   func(T) error
+	// Default, TTL, Grace, WaitStale, Doc and Check are as in Spec. Members are
+	// not part of a snapshot.
+	Default   T
+	TTL       time.Duration
+	Grace     time.Duration
+	WaitStale time.Duration
+	Doc       string
+	Check     func(T) error
 	// MaxEntries bounds the members in memory, whether set or known to be
 	// absent. Those not read lately are evicted first; an evicted member reads
 	// the default until it is loaded again. Members that are being written or
@@ -50,7 +52,7 @@ func DeclareFamily[T any](r *Registry, s FamilySpec[T]) *Family[T] {
 
 // TryDeclareFamily declares a family, or returns what is wrong, as TryDeclare does.
 func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
-	d, err := declare(Spec[T]{Name: s.Prefix, Default: s.Default, TTL: s.TTL, Grace: s.Grace, Doc: s.Doc, Check: s.Check})
+	d, err := declare(Spec[T]{Name: s.Prefix, Default: s.Default, TTL: s.TTL, Grace: s.Grace, WaitStale: s.WaitStale, Doc: s.Doc, Check: s.Check})
 	if err == nil && s.MaxEntries < 0 {
 		err = because(ErrDeclaration, "MaxEntries %d: must not be negative", s.MaxEntries)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,128 +15,6 @@ import (
 
 // A manager is where declarations meet tiers: Open checks both, starts the few
 // goroutines that keep every handle up to date, and Close ends them.
-
-// Config says where options come from. The zero value is valid: without tiers
-// every option reads its default.
-type Config struct {
-	// Namespace separates services that share tiers: valid UTF-8 without NUL,
-	// 1 to 400 bytes. "": "default".
-	Namespace string
-	// Cache is shared by processes and pushes changes. nil: none, and the
-	// source is followed directly. A cache that is a tiers.Marker says whose
-	// copy it is: that of another database makes Open fail with tiers.ErrSetup; if
-	// it becomes so later, or this database is a copy (a restored backup) of the
-	// one that feeds it, it is not used, Ready says so, and the source is asked.
-	Cache tiers.Cache
-	// Source is the truth. nil: read-only, from the cache alone, which is then
-	// believed whether anybody feeds it or not.
-	Source tiers.Source
-
-	// Relay says whether this process may be the one that carries changes made
-	// past the library (plain SQL), or left by a killed writer, into the cache,
-	// and tells all others once a second that the cache is fed. Some process of
-	// each namespace must: while none has for 3 s, every process asks the source
-	// for each option once in its TTL (Stats.CacheFed); after a failover of the
-	// source no write reaches the cache before one has (Receipt.Cached). A process
-	// that stands for it holds a connection of the source. One whose role may only
-	// read does not stand.
-	Relay RelayMode
-
-	// TTL and Grace are for options that name none. 0: DefaultTTL, DefaultGrace.
-	// Both are at most a year; every TTL, also a Spec's, must exceed CacheTimeout
-	// + SourceTimeout; Grace may be NoGrace or Forever.
-	TTL   time.Duration
-	Grace time.Duration
-
-	// Timeouts of one call, at most a minute. 0: 50 ms, 250 ms, 750 ms. A Load
-	// ends within CacheTimeout + SourceTimeout, a Set within WriteTimeout +
-	// CacheTimeout.
-	CacheTimeout  time.Duration
-	SourceTimeout time.Duration
-	WriteTimeout  time.Duration
-	// StartTimeout is how long Open waits for the first complete load, at most
-	// a minute. 0: 5 s.
-	StartTimeout time.Duration
-
-	// MaxValue is the largest encoded value, in bytes. 0: 64 KiB. At most 1 MiB.
-	MaxValue int
-
-	// Logger hears of changes of state, one line each. nil: silence.
-	Logger *slog.Logger
-	// Jitter returns numbers in [0, 1) and may be called by several goroutines
-	// at once. nil: math/rand/v2.
-	Jitter func() float64
-}
-
-const maxValue = 64 << 10 // default of Config.MaxValue
-
-// withDefaults returns c complete, or what is wrong with it.
-func (c Config) withDefaults() (Config, error) {
-	set := func(p *time.Duration, d time.Duration) {
-		if *p == 0 {
-			*p = d
-		}
-	}
-	if err := checkTimes(c.TTL, c.Grace); err != nil {
-		return c, because(ErrConfig, "%v", err)
-	}
-	set(&c.TTL, DefaultTTL)
-	set(&c.Grace, DefaultGrace)
-	set(&c.CacheTimeout, 50*time.Millisecond)
-	set(&c.SourceTimeout, 250*time.Millisecond)
-	set(&c.WriteTimeout, 750*time.Millisecond)
-	set(&c.StartTimeout, 5*time.Second)
-	for _, t := range []struct {
-		name string
-		d    time.Duration
-	}{{"CacheTimeout", c.CacheTimeout}, {"SourceTimeout", c.SourceTimeout}, {"WriteTimeout", c.WriteTimeout}, {"StartTimeout", c.StartTimeout}} {
-		if t.d < 0 || t.d > time.Minute {
-			return c, because(ErrConfig, "%s %v: must be 0 to %v", t.name, t.d, time.Minute)
-		}
-	}
-	if c.Relay > Never {
-		return c, because(ErrConfig, "Relay %d: must be Auto or Never", c.Relay)
-	}
-	if c.MaxValue == 0 {
-		c.MaxValue = maxValue
-	}
-	if c.MaxValue < 0 || c.MaxValue > tiers.MaxData {
-		return c, because(ErrConfig, "MaxValue %d: must be 0 to %d", c.MaxValue, tiers.MaxData)
-	}
-	if c.Namespace == "" {
-		c.Namespace = "default"
-	}
-	if err := tiers.CheckName(c.Namespace); err != nil {
-		return c, because(ErrConfig, "Namespace: %v", err)
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Jitter == nil {
-		c.Jitter = rand.Float64
-	}
-	return c, nil
-}
-
-// livesOf resolves the times of an option.
-func (c Config) livesOf(ttl, grace time.Duration) (lives, error) {
-	if ttl == 0 {
-		ttl = c.TTL
-	}
-	if grace == 0 {
-		grace = c.Grace
-	}
-	if flight := c.CacheTimeout + c.SourceTimeout; ttl <= flight {
-		return lives{}, because(ErrConfig, "TTL %v must exceed CacheTimeout + SourceTimeout, %v", ttl, flight)
-	}
-	switch grace {
-	case NoGrace:
-		return lives{int64(ttl), int64(ttl)}, nil
-	case Forever:
-		return lives{int64(ttl), int64(Forever)}, nil
-	}
-	return lives{int64(ttl), int64(ttl + grace)}, nil
-}
 
 // A Manager keeps the options of its registries up to date. All methods may be
 // called by any number of goroutines at once.

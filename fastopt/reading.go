@@ -45,10 +45,11 @@ const (
 	Cache                  // the shared cache
 	Source                 // the source of truth
 	Write                  // a Set of this process
+	Snapshot               // the file that an earlier process left, while no tier has answered
 )
 
 func (o Origin) String() string {
-	return enum(uint8(o), "default", "override", "cache", "source", "write")
+	return enum(uint8(o), "default", "override", "cache", "source", "write", "snapshot")
 }
 
 func enum(i uint8, names ...string) string {

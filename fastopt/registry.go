@@ -32,10 +32,15 @@ const (
 	Forever time.Duration = math.MaxInt64
 )
 
+// NoWait is a value of Spec.WaitStale and Config.WaitStale, legal there only: a
+// Load that has a stale value does not wait for a fresh one.
+const NoWait time.Duration = math.MinInt64 + 1
+
 // Times of options where neither Spec nor Config names any.
 const (
-	DefaultTTL   = 10 * time.Second
-	DefaultGrace = 60 * time.Second
+	DefaultTTL       = 10 * time.Second
+	DefaultGrace     = 60 * time.Second
+	DefaultWaitStale = 50 * time.Millisecond
 )
 
 // maxTime is the longest TTL or grace.
@@ -54,6 +59,13 @@ type Spec[T any] struct {
 	// Grace is how much longer a value is used while no tier answers. 0: the
 	// Config's. NoGrace and Forever are possible; else at most a year.
 	Grace time.Duration
+	// WaitStale is how long a Load waits for a fresh value when it has a stale
+	// one, while the request goes on and its answer is kept. 0: the Config's.
+	// NoWait: not at all. At most a minute; never longer than LoadTimeout.
+	WaitStale time.Duration
+	// Secret keeps the value out of the snapshot, unless Config.SnapshotKey
+	// encrypts that. The tiers hold it as they hold any other.
+	Secret bool
 	// Doc says what the option does, for people.
 	Doc string
 	// Check refuses values: on Set, on the caller's goroutine, and when they are
@@ -108,6 +120,8 @@ type decl struct {
 	doc        string
 	fallback   any // the default
 	ttl, grace time.Duration
+	waitStale  time.Duration
+	secret     bool
 	codec      codec
 	check      func(any) error // nil: none
 	userCode   bool            // decoding may run code of the user, which may panic or never return
@@ -120,11 +134,14 @@ func declare[T any](s Spec[T]) (*decl, error) {
 	if err := checkTimes(s.TTL, s.Grace); err != nil {
 		return nil, errors.Join(ErrDeclaration, err)
 	}
+	if err := checkWait(s.WaitStale); err != nil {
+		return nil, errors.Join(ErrDeclaration, err)
+	}
 	c, err := codecFor[T]()
 	if err != nil {
 		return nil, err
 	}
-	d := &decl{name: s.Name, doc: s.Doc, ttl: s.TTL, grace: s.Grace, codec: c}
+	d := &decl{name: s.Name, doc: s.Doc, ttl: s.TTL, grace: s.Grace, waitStale: s.WaitStale, secret: s.Secret, codec: c}
 	d.userCode = s.Check != nil || hasOwnDecoder(c.typ)
 	if s.Check != nil {
 		d.check = func(v any) error { return s.Check(unbox[T](v)) }
@@ -203,6 +220,14 @@ func checkTimes(ttl, grace time.Duration) error {
 	}
 	if grace < 0 || grace > maxTime {
 		return fmt.Errorf("grace %v: must be 0 to %v, NoGrace or Forever", grace, maxTime)
+	}
+	return nil
+}
+
+// checkWait checks a WaitStale as it may stand in Spec and Config.
+func checkWait(d time.Duration) error {
+	if d != NoWait && (d < 0 || d > time.Minute) {
+		return fmt.Errorf("WaitStale %v: must be 0 to %v, or NoWait", d, time.Minute)
 	}
 	return nil
 }

@@ -57,9 +57,34 @@ type Stats struct {
 	Conflicts uint64 // answers with the stamp of what was known and other bytes: must stay 0
 	Rejected  uint64 // changes to a value that does not decode, pass Check or fit MaxValue
 
+	Stale    int           // registered options that read Stale now
+	Expired  int           // … that read their default because no tier answered
+	Unloaded int           // … that were never loaded
+	Oldest   time.Duration // since the request of the answer that last confirmed the oldest of the others
+
+	CacheTier  TierStats
+	SourceTier TierStats
+
+	BudgetWaits    uint64 // requests to the source that waited for the budget
+	RetriesWaited  uint64 // retries put off because they were more than a tenth of the requests
+	Dropped        uint64 // background loads of family members given up because too many were queued
+	Unverified     uint64 // times that everything was revalidated because this process stood still, or its clock was set
+	SnapshotWrites uint64 // snapshots written
+	SnapshotErrors uint64 // snapshots that could not be written
+
 	Expiries     uint64        // falls to a default because no tier answered
 	ExpirerLag   time.Duration // how late the most recent of them was published
 	ExpirerWorst time.Duration // the greatest such lag since Open
+}
+
+// TierStats say how a tier fares.
+type TierStats struct {
+	Up      bool      // it answered when it was last asked; or is not configured
+	Since   time.Time // of Up, and of the last failure's first while it is not
+	Breaker string    // "closed": it is asked; "open": only probes are; "half-open": a probe is under way
+	Opened  uint64    // times the breaker opened
+	Probes  uint64    // of a tier whose breaker was open
+	Spared  uint64    // requests not made because the breaker was open
 }
 
 // counters are the running part of Stats.
