@@ -56,7 +56,7 @@ type Config struct {
 	LoadTimeout time.Duration
 	// WaitStale is for options that name none: how long a Load waits for a fresh
 	// value when it has a stale one. 0: DefaultWaitStale; NoWait: not at all.
-	// At most a minute.
+	// At most a minute, of which no more counts than LoadTimeout.
 	WaitStale time.Duration
 	// LeaseTime is for how long one process of a fleet has the right to ask the
 	// source for a key that the cache lacks, while others wait for its fill; at
@@ -122,39 +122,8 @@ const maxValue = 64 << 10 // default of Config.MaxValue
 
 // withDefaults returns c complete, or what is wrong with it.
 func (c Config) withDefaults() (_ Config, err error) {
-	set := func(p *time.Duration, d time.Duration) {
-		if *p == 0 {
-			*p = d
-		}
-	}
-	if err := checkTimes(c.TTL, c.Grace); err != nil {
-		return c, because(ErrConfig, "%v", err)
-	}
-	set(&c.TTL, DefaultTTL)
-	set(&c.Grace, DefaultGrace)
-	set(&c.CacheTimeout, 50*time.Millisecond)
-	set(&c.SourceTimeout, 250*time.Millisecond)
-	set(&c.WriteTimeout, 750*time.Millisecond)
-	set(&c.StartTimeout, 5*time.Second)
-	set(&c.LoadTimeout, c.CacheTimeout+c.SourceTimeout)
-	set(&c.LeaseTime, c.SourceTimeout+3*c.CacheTimeout)
-	set(&c.WaitStale, DefaultWaitStale)
-	for _, t := range []struct {
-		name string
-		d    time.Duration
-	}{
-		{"CacheTimeout", c.CacheTimeout}, {"SourceTimeout", c.SourceTimeout}, {"WriteTimeout", c.WriteTimeout},
-		{"LoadTimeout", c.LoadTimeout}, {"LeaseTime", c.LeaseTime}, {"StartTimeout", c.StartTimeout},
-	} {
-		if t.d < 0 || t.d > time.Minute {
-			return c, because(ErrConfig, "%s %v: must be 0 to %v", t.name, t.d, time.Minute)
-		}
-	}
-	if c.LoadTimeout >= c.LeaseTime {
-		return c, because(ErrConfig, "LoadTimeout %v must be less than LeaseTime %v", c.LoadTimeout, c.LeaseTime)
-	}
-	if err := checkWait(c.WaitStale); err != nil {
-		return c, because(ErrConfig, "%v", err)
+	if c, err = c.withTimes(); err != nil {
+		return c, err
 	}
 	if c.OptionBudget, err = c.OptionBudget.or(optionBudget); err != nil {
 		return c, because(ErrConfig, "OptionBudget.%v", err)
@@ -189,24 +158,61 @@ func (c Config) withDefaults() (_ Config, err error) {
 	return c, nil
 }
 
+// withTimes returns c with all its times, or what is wrong with them.
+func (c Config) withTimes() (Config, error) {
+	if err := checkTimes(c.TTL, c.Grace); err != nil {
+		return c, because(ErrConfig, "%v", err)
+	}
+	if err := checkWait(c.WaitStale); err != nil {
+		return c, because(ErrConfig, "%v", err)
+	}
+	set := func(p *time.Duration, d time.Duration) { *p = cmp.Or(*p, d) }
+	set(&c.TTL, DefaultTTL)
+	set(&c.Grace, DefaultGrace)
+	set(&c.WaitStale, DefaultWaitStale)
+	set(&c.CacheTimeout, 50*time.Millisecond)
+	set(&c.SourceTimeout, 250*time.Millisecond)
+	set(&c.WriteTimeout, 750*time.Millisecond)
+	set(&c.StartTimeout, 5*time.Second)
+	for _, t := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"CacheTimeout", c.CacheTimeout}, {"SourceTimeout", c.SourceTimeout}, {"WriteTimeout", c.WriteTimeout},
+		{"LoadTimeout", c.LoadTimeout}, {"LeaseTime", c.LeaseTime}, {"StartTimeout", c.StartTimeout},
+	} {
+		if t.d < 0 || t.d > time.Minute {
+			return c, because(ErrConfig, "%s %v: must be 0 to %v", t.name, t.d, time.Minute)
+		}
+	}
+	set(&c.LoadTimeout, c.CacheTimeout+c.SourceTimeout)
+	set(&c.LeaseTime, c.SourceTimeout+3*c.CacheTimeout)
+	if c.LoadTimeout >= c.LeaseTime {
+		return c, because(ErrConfig, "LoadTimeout %v must be less than LeaseTime %v", c.LoadTimeout, c.LeaseTime)
+	}
+	_, err := c.livesOf(&decl{})
+	return c, err
+}
+
 // livesOf resolves the times of an option.
-func (c Config) livesOf(ttl, grace time.Duration) (lives, error) {
-	if ttl == 0 {
-		ttl = c.TTL
-	}
-	if grace == 0 {
-		grace = c.Grace
-	}
+func (c Config) livesOf(d *decl) (lives, error) {
+	ttl, grace, wait := cmp.Or(d.ttl, c.TTL), cmp.Or(d.grace, c.Grace), cmp.Or(d.waitStale, c.WaitStale)
 	if flight := c.LeaseTime + c.LoadTimeout; ttl <= flight {
 		return lives{}, because(ErrConfig, "TTL %v must exceed LeaseTime %v + LoadTimeout %v", ttl, c.LeaseTime, c.LoadTimeout)
 	}
+	l := lives{ttl: int64(ttl)}
 	switch grace {
 	case NoGrace:
-		return lives{int64(ttl), int64(ttl)}, nil
+		l.usable = int64(ttl)
 	case Forever:
-		return lives{int64(ttl), int64(Forever)}, nil
+		l.usable = int64(Forever)
+	default:
+		l.usable = int64(ttl + grace)
 	}
-	return lives{int64(ttl), int64(ttl + grace)}, nil
+	if wait != NoWait {
+		l.patience = min(wait, c.LoadTimeout)
+	}
+	return l, nil
 }
 
 // or completes b by what o says.

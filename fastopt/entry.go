@@ -3,6 +3,7 @@ package fastopt
 import (
 	"math"
 	"sync/atomic"
+	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -110,6 +111,8 @@ func (m *meta) confirmed(now int64, l lives, token uint64) bool {
 type lives struct {
 	ttl    int64 // ns; fresh for so long after asked
 	usable int64 // ns; TTL + grace; math.MaxInt64: for ever
+
+	patience time.Duration // of a Load that has a stale value; 0: it does not wait
 }
 
 // state is the verdict on m at now, both in ns since Open: half-open intervals

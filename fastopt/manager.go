@@ -105,7 +105,7 @@ func (m *Manager) adopt(registries []*Registry) (err error) {
 			if m.declares(c.name) {
 				return because(ErrConfig, "option %q is declared in two registries", c.name)
 			}
-			l, err := m.cfg.livesOf(c.ttl, c.grace)
+			l, err := m.cfg.livesOf(c.decl)
 			if err != nil {
 				return fmt.Errorf("option %q: %w", c.name, err)
 			}
@@ -116,7 +116,7 @@ func (m *Manager) adopt(registries []*Registry) (err error) {
 			if m.declares(f.name) {
 				return because(ErrConfig, "family %q is declared in two registries", f.name)
 			}
-			l, err := m.cfg.livesOf(f.ttl, f.grace)
+			l, err := m.cfg.livesOf(f.decl)
 			if err != nil {
 				return fmt.Errorf("family %q: %w", f.name, err)
 			}

@@ -101,7 +101,7 @@ func TestAShortTTLNeedsYoungHeartbeats(t *testing.T) {
 		cfg := w.config()
 		cfg.Cache = s
 		var r fastopt.Registry
-		foo := fastopt.Declare(&r, fastopt.Spec[string]{Name: "foo", TTL: 400 * time.Millisecond})
+		foo := fastopt.Declare(&r, fastopt.Spec[string]{Name: "foo", TTL: 750 * time.Millisecond})
 		m := w.open(cfg, &r)
 		for range 2000 {
 			time.Sleep(7 * time.Millisecond)
