@@ -19,7 +19,8 @@ type FamilySpec[T any] struct {
 	// Prefix/key.
 	Prefix string
 	// Default, TTL, Grace, WaitStale, Doc and Check are as in Spec. Members are
-	// not part of a snapshot.
+	// not part of a snapshot. They fall to the default when they are read past TTL +
+	// Grace, without the warnings that the log has of registered options.
 	Default   T
 	TTL       time.Duration
 	Grace     time.Duration

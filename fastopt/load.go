@@ -3,21 +3,42 @@ package fastopt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 )
 
 // Load: the read that may wait. It answers at once if the entry is fresh, else
-// it joins flights until one makes it so, within the bound of both tiers'
-// timeouts, however many keys are loaded together.
+// it joins flights until one makes it so. How long it waits for that is its
+// patience: WaitStale if there is a value to fall back on, else LoadTimeout,
+// however many keys are loaded together. What it waited for goes on without it.
 
 // A waiter wants one key confirmed since it came.
 type waiter struct {
 	k       *key
 	token   uint64 // of the key when the waiter came
+	bound   patience
 	landing <-chan singleflight.Result
 	err     error // why it waits no more
+}
+
+// A patience is how long a waiter waits, and why so long.
+type patience struct {
+	d     time.Duration
+	stale bool      // there is a value to fall back on
+	ends  time.Time // by the monotonic clock
+}
+
+// patienceOf returns the patience of a Load of k that begins now.
+func (k *key) patienceOf() patience {
+	m := k.cell.load().tier()
+	p := patience{d: k.m.cfg.LoadTimeout}
+	if m.kind != kindUnloaded && m.state(k.m.now(), k.lives, k.token()) == Stale {
+		p.d, p.stale = k.lives.patience, true
+	}
+	p.ends = time.Now().Add(p.d)
+	return p
 }
 
 // load is Option.Load.
@@ -49,6 +70,7 @@ func (m *Manager) loadKeys(ctx context.Context, keys ...*key) []Reading[any] {
 		if m.isClosed() {
 			all[i].err = ErrClosed
 		} else if !k.confirmedSince(all[i].token) {
+			all[i].bound = k.patienceOf()
 			waiting = append(waiting, &all[i])
 		}
 	}
@@ -58,7 +80,8 @@ func (m *Manager) loadKeys(ctx context.Context, keys ...*key) []Reading[any] {
 	readings := make([]Reading[any], len(keys))
 	for i, w := range all {
 		readings[i] = w.k.readingSince(w.token)
-		if w.err != nil {
+		// Of many, one may have become fresh after its own patience ended.
+		if w.err != nil && (readings[i].State != Fresh || errors.Is(w.err, ErrClosed)) {
 			readings[i].Err = failed("load", w.k.full, w.err)
 		}
 	}
@@ -66,30 +89,20 @@ func (m *Manager) loadKeys(ctx context.Context, keys ...*key) []Reading[any] {
 }
 
 // await returns when each waiter's key is confirmed, or an attempt for it has
-// failed, or the time is up. It joins the next attempt after a failure, and
-// makes none earlier.
+// failed, or its patience or ctx has ended. It joins the next attempt after a
+// failure, and makes none earlier.
 func (m *Manager) await(ctx context.Context, waiting []*waiter) {
 	if m.cfg.Cache == nil && m.cfg.Source == nil {
 		return // nobody could tell
 	}
-	bounded, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout+m.cfg.SourceTimeout)
-	defer cancel()
 	// A flight that is joined may have asked longer ago than the TTL (R51), or
 	// give way to one that a push started. The next ones do not.
 	for range 3 {
-		err := bounded.Err()
-		if err == nil {
-			err = m.backOff(bounded, waiting)
-		}
-		if err == nil {
-			m.loader.join(waiting)
-		}
+		m.board(ctx, waiting)
 		var rest []*waiter
 		for _, w := range waiting {
-			if w.wait(bounded, err); w.err == nil && !w.k.confirmedSince(w.token) {
+			if m.land(ctx, w); w.err == nil && !w.k.confirmedSince(w.token) {
 				rest = append(rest, w)
-			} else if w.err != nil && bounded.Err() != nil && ctx.Err() == nil && errors.Is(w.err, bounded.Err()) {
-				w.err = unavailable("tiers", w.err) // the bound was ours
 			}
 		}
 		if waiting = rest; len(waiting) == 0 {
@@ -101,43 +114,103 @@ func (m *Manager) await(ctx context.Context, waiting []*waiter) {
 	}
 }
 
-// wait waits for the landing of w's flight, unless err says that it is no use.
-func (w *waiter) wait(ctx context.Context, err error) {
-	if err != nil {
-		w.err = err
+// board has each waiter join a flight: at once, or, if the last attempt for its
+// key has failed, when the next is due.
+func (m *Manager) board(ctx context.Context, waiting []*waiter) {
+	if ctx.Err() != nil {
+		return // land says so
 	}
-	if w.err != nil || w.landing == nil {
+	var now, later []*waiter
+	for _, w := range waiting {
+		if w.k.retryAt.Load() <= m.now() {
+			now = append(now, w)
+		} else {
+			later = append(later, w)
+		}
+	}
+	if len(now) > 0 {
+		m.loader.join(now)
+	}
+	if len(later) > 0 && m.backOff(ctx, later) {
+		m.loader.join(later)
+	}
+}
+
+// backOff waits until all keys may be asked for again, and reports whether they
+// may. It waits no longer than the most patient waiter.
+func (m *Manager) backOff(ctx context.Context, waiting []*waiter) bool {
+	var at int64
+	var ends time.Time
+	for _, w := range waiting {
+		at = max(at, w.k.retryAt.Load())
+		if w.bound.ends.After(ends) {
+			ends = w.bound.ends
+		}
+	}
+	wait := time.Duration(at - m.now())
+	if wait <= 0 {
+		return true
+	}
+	left := time.Until(ends)
+	m.pause(ctx, min(wait, left), nil)
+	return wait <= left && ctx.Err() == nil && !m.isClosed()
+}
+
+// land waits for the landing of w's flight.
+func (m *Manager) land(ctx context.Context, w *waiter) {
+	if w.err != nil {
 		return
 	}
-	select {
-	case res := <-w.landing:
+	res, landed := m.pause(ctx, time.Until(w.bound.ends), w.landing)
+	switch {
+	case landed:
 		w.err = res.Val.(*flight).err
-	case <-ctx.Done():
+	case m.isClosed():
+		w.err = ErrClosed
+	case ctx.Err() != nil:
 		w.err = ctx.Err()
+	default:
+		w.err = w.impatience()
 	}
 	w.landing = nil
 }
 
-// backOff waits until all keys may be asked for again.
-func (m *Manager) backOff(ctx context.Context, waiting []*waiter) error {
-	var at int64
-	for _, w := range waiting {
-		at = max(at, w.k.retryAt.Load())
+// pause waits for a landing, at most for d and until ctx ends or m is closed.
+func (m *Manager) pause(ctx context.Context, d time.Duration, landing <-chan singleflight.Result) (_ singleflight.Result, landed bool) {
+	select {
+	case res := <-landing: // however impatient the waiter
+		return res, true
+	default:
 	}
-	wait := at - m.now()
-	if wait <= 0 {
-		return nil
+	if d <= 0 {
+		return singleflight.Result{}, false
 	}
-	t := time.NewTimer(time.Duration(wait))
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
+	case res := <-landing:
+		return res, true
 	case <-t.C:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-m.ctx.Done():
-		return ErrClosed
+	case <-m.done:
 	}
+	return singleflight.Result{}, false
+}
+
+// impatience says that w waited for as long as it was to, and what is known of
+// the reason.
+func (w *waiter) impatience() error {
+	why := fmt.Errorf("no tier answered within %v (LoadTimeout)", w.bound.d)
+	switch {
+	case w.bound.stale && w.bound.d == 0:
+		why = errors.New("a fresh value was not waited for (NoWait)")
+	case w.bound.stale:
+		why = fmt.Errorf("no fresh value within %v (WaitStale)", w.bound.d)
+	}
+	if p := w.k.lastErr.Load(); p != nil {
+		why = fmt.Errorf("%w: %w", why, *p)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, why)
 }
 
 // orEnded is ctx, or one that has ended in place of nil.

@@ -107,7 +107,18 @@ func (l *loader) boardLocked(k *key) <-chan singleflight.Result {
 	// The function must run no user code: a panic in it would end the process,
 	// and a Goexit would leave its waiters for ever. It is called only for f:
 	// while f is in flights, under mu, the call that waits for it has not ended.
-	return l.group.DoChan(k.full, func() (any, error) { <-f.done; return f, nil })
+	return l.group.DoChan(k.full, func() (any, error) { return f.landed(), nil })
+}
+
+// landed waits until f has landed, or m is closed: then there need be no landing,
+// if a tier does not return.
+func (f *flight) landed() *flight {
+	select {
+	case <-f.done:
+		return f
+	case <-f.k.m.ctx.Done():
+		return &flight{err: ErrClosed}
+	}
 }
 
 // dispatchLocked sends what is queued, unless enough batches are under way.

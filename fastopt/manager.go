@@ -48,28 +48,33 @@ type Manager struct {
 	source    tierState
 	stats     counters
 
-	closing sync.Once
-	closed  error // guarded by closing
-
 	gate   sync.Mutex     // held to begin a write, and to close done
 	writes sync.WaitGroup // under way: Close waits for them
+	ended  chan struct{}  // immutable: closed when Close has ended
+	closed error          // what Close returns; written before ended is closed
 }
 
 // Open loads every declared option and keeps them up to date until Close. It
 // waits for the first complete load, at most StartTimeout and not longer than
-// ctx. A tier that answers that it is not usable (wrong password, missing
-// schema or grant) is an error that says what to do. A tier that refuses or is
-// silent is not: options then read their defaults until it answers, Ready says
-// why, and a warning is logged.
+// ctx, which means nothing to the manager afterwards. If tiers refuse or are
+// silent for so long, the manager starts all the same: options read what the
+// snapshot says, or their defaults, and are loaded as soon as a tier answers, with
+// nobody's help; Ready tells what is wrong, and one warning is logged. With
+// RequireLoaded that is an error instead: ErrUnavailable, with what Ready would
+// have told.
 //
-// Open fails with ErrConfig, before any I/O, if the Config contradicts itself,
-// two registries declare the same name, or a registry is open already.
+// A tier that answers that it is not usable (wrong password, missing schema or
+// grant) is an error, tiers.ErrSetup, that says what to do. Open fails with
+// ErrConfig, before any I/O, if the Config contradicts itself, two registries
+// declare the same name, or a registry is open already. After an error nothing is
+// left running, but for tiers that do not return when their context ends, for
+// which it waits 5 s; and the registries may be opened again.
 func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("fastopt: open: %w", err)
 	}
-	m := &Manager{cfg: cfg, base: time.Now(), byName: map[string]*key{}, done: make(chan struct{}),
+	m := &Manager{cfg: cfg, base: time.Now(), byName: map[string]*key{}, done: make(chan struct{}), ended: make(chan struct{}),
 		dynamic: xsync.NewMapOf[string, *key]()}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := m.adopt(registries); err != nil {
@@ -78,8 +83,7 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 	}
 	m.init()
 	if err := m.firstLoad(ctx); err != nil {
-		m.Close()
-		return nil, fmt.Errorf("fastopt: open: %w", err)
+		return nil, fmt.Errorf("fastopt: open: %w", errors.Join(err, m.Close()))
 	}
 	if elector, ok := cfg.Source.(tiers.Elector); ok && cfg.Cache != nil && cfg.Relay == Auto {
 		m.work.Go(func() { m.relay.run(elector) })
@@ -157,11 +161,56 @@ func (m *Manager) init() {
 	m.work.Go(m.repairer.run)
 }
 
-// firstLoad loads everything, again and again until it is complete or the time
-// is up. Only an unusable tier is an error.
+// firstLoad waits for the first complete load. If it does not come in time that
+// is an error only if it is required; an unusable tier always is.
 func (m *Manager) firstLoad(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout)
+	bounded, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout)
 	defer cancel()
+	loaded := make(chan error, 1)
+	m.work.Go(func() { loaded <- m.loadFirst(bounded) })
+	var err error
+	select {
+	case err = <-loaded:
+	case <-bounded.Done():
+		select {
+		case err = <-loaded: // what a tier says at the last moment counts
+		case <-time.After(m.cfg.CacheTimeout): // it does not heed its context
+			err = bounded.Err()
+		}
+	}
+	if err == nil || errors.Is(err, tiers.ErrSetup) {
+		return err
+	}
+	if ready := m.Ready(); ready != nil {
+		err = ready
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("%w: the options were not loaded before the context ended (%w): %w", ErrUnavailable, ctx.Err(), err)
+	} else {
+		err = fmt.Errorf("%w: the options were not loaded within %v (StartTimeout): %w", ErrUnavailable, m.cfg.StartTimeout, err)
+	}
+	if m.cfg.RequireLoaded {
+		return err
+	}
+	m.cfg.Logger.Warn("fastopt: opened without a complete load; options read the snapshot, or their defaults, until tiers answer", "error", err)
+	m.loadTheRest()
+	return nil
+}
+
+// loadTheRest starts the first load of what Open had no time for: from then on
+// the refresher sees to it.
+func (m *Manager) loadTheRest() {
+	var rest []*key
+	for _, k := range m.keys {
+		if k.due.Load() == never && !k.confirmedSince(k.token()) {
+			rest = append(rest, k)
+		}
+	}
+	m.loader.start(rest...)
+}
+
+// loadFirst loads everything, again and again until it is complete or ctx ends.
+func (m *Manager) loadFirst(ctx context.Context) error {
 	if err := m.follow(ctx); errors.Is(err, tiers.ErrSetup) {
 		return err
 	}
@@ -184,11 +233,8 @@ func (m *Manager) firstLoad(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-time.After(lastRetry):
-		case <-ctx.Done():
-			m.cfg.Logger.Warn("fastopt: opened without a complete load; options read their defaults until tiers answer", "error", m.Ready())
-			return nil
+		if rest(ctx, lastRetry); ctx.Err() != nil || m.isClosed() {
+			return err
 		}
 	}
 }
@@ -209,12 +255,14 @@ func (m *Manager) checkSource(ctx context.Context) error {
 }
 
 // loadAll loads every registered option that was not confirmed lately, and
-// returns the first failure.
+// returns the first failure. It wants fresh values, whatever there is to fall
+// back on.
 func (m *Manager) loadAll(ctx context.Context) error {
+	ends := time.Now().Add(m.cfg.LoadTimeout)
 	var cold []*waiter
 	for _, k := range m.keys {
 		if token := k.token(); !k.confirmedSince(token) {
-			cold = append(cold, &waiter{k: k, token: token})
+			cold = append(cold, &waiter{k: k, token: token, bound: patience{d: m.cfg.LoadTimeout, ends: ends}})
 		}
 	}
 	if len(cold) > 0 {
@@ -228,38 +276,67 @@ func (m *Manager) loadAll(ctx context.Context) error {
 	return nil
 }
 
-// Close ends all goroutines of the manager. It waits at most 5 s in all, for
-// writes under way, and for tiers and decoders that do not return; that they did
-// not is its error. Handles keep the last value, and their registries may be
-// opened again. Tiers are not closed: who opened them does. Close may be called
-// more than once.
+// Close ends all goroutines of the manager. It waits at most 5 s in all, of which
+// 4 for writes under way, for tiers and decoders that do not return, not even when
+// their context ends; that they did not is its error, and their goroutines end when
+// they do. A Load that waits ends at once, with ErrClosed. Handles keep the last
+// value, which Get goes on to give, and their registries may be opened again. Tiers
+// are not closed: who opened them does. Close may be called more than once, also at
+// the same time: each call waits, and returns the same.
 func (m *Manager) Close() error {
-	m.closing.Do(func() {
-		m.gate.Lock()
-		close(m.done)
-		m.gate.Unlock()
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			m.writes.Wait()
-			m.stop()
-			m.loader.close()
-			m.work.Wait()
-		}()
-		select {
-		case <-ended:
-		case <-time.After(5 * time.Second):
-			m.closed = errors.New("fastopt: close: a tier or a decoder did not return within 5s")
-			m.stop()
-		}
-		if n := m.repairer.size(); n > 0 {
-			m.cfg.Logger.Warn("fastopt: closed with keys that the cache may lack until another process sees it", "keys", n)
-		}
-		for _, r := range m.registries {
-			r.release()
-		}
-	})
+	if !m.beginClose() {
+		<-m.ended
+		return m.closed
+	}
+	defer close(m.ended)
+	begun := time.Now()
+	inTime := endsWithin(&m.writes, closeWrites)
+	m.stop()
+	m.loader.close()
+	if !endsWithin(&m.work, closeAll-time.Since(begun)) || !inTime {
+		m.closed = fmt.Errorf("fastopt: close: a tier or a decoder did not return within %v", closeAll)
+	}
+	if n := m.repairer.size(); n > 0 {
+		m.cfg.Logger.Warn("fastopt: closed with keys that the cache may lack until another process sees it", "keys", n)
+	}
+	for _, r := range m.registries {
+		r.release()
+	}
 	return m.closed
+}
+
+// How long Close waits: in all, and, before it ends the goroutines, for writes.
+const (
+	closeAll    = 5 * time.Second
+	closeWrites = 4 * time.Second
+)
+
+// beginClose reports false if somebody else closes m, or did.
+func (m *Manager) beginClose() bool {
+	m.gate.Lock()
+	defer m.gate.Unlock()
+	if m.isClosed() {
+		return false
+	}
+	close(m.done)
+	return true
+}
+
+// endsWithin reports whether all of w ended within d.
+func endsWithin(w *sync.WaitGroup, d time.Duration) bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.Wait()
+	}()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // beginWrite reports false if m is closed. After true the write ends by

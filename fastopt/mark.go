@@ -37,12 +37,12 @@ type marks struct {
 	kick   chan struct{} // cap 1: look now
 	one    chan struct{} // cap 1: held by who looks, and guards what is below the line
 
-	epoch   atomic.Uint32 // the highest known of this history, of the mark or the source
-	marked  atomic.Uint32 // the mark's; 0: no mark was found
-	checked atomic.Bool   // there is no mark, or the source was found to be its own
-	trusted atomic.Uint32 // the lowest of records that were believed before any was known; 0: none were
-	movedAt atomic.Int64  // ns since Open: the mark was last seen to step, asked for then
-	refusal atomic.Pointer[error]
+	epoch   atomic.Uint32             // the highest known of this history, of the mark or the source
+	marked  atomic.Uint32             // the mark's; 0: no mark was found
+	checked atomic.Bool               // there is no mark, or the source was found to be its own
+	trusted atomic.Uint32             // the lowest of records that were believed before any was known; 0: none were
+	movedAt atomic.Int64              // ns since Open: the mark was last seen to step, asked for then
+	refusal atomic.Pointer[TierError] // why the cache is not used, and since when; nil: it is
 
 	last  tiers.Mark     // as found last
 	still standstill     // of what was found last, also if that was none
@@ -101,7 +101,7 @@ func (s *marks) use() tiers.Cache {
 // refused returns why the cache is not used, nil if it is.
 func (s *marks) refused() error {
 	if p := s.refusal.Load(); p != nil {
-		return *p
+		return p.Err
 	}
 	return nil
 }
@@ -275,7 +275,12 @@ func (s *marks) learnHome(ctx context.Context) {
 
 // refuse keeps the cache from being used, and says so once.
 func (s *marks) refuse(why error) {
-	if s.refusal.Swap(&why) == nil {
+	next := &TierError{Tier: "cache", Since: time.Now(), Err: why}
+	before := s.refusal.Load()
+	if before != nil {
+		next.Since = before.Since
+	}
+	if s.refusal.Store(next); before == nil {
 		s.m.cfg.Logger.Error("fastopt: the cache is not used", "error", why)
 		s.m.revalidate()
 	}

@@ -38,11 +38,14 @@ func (o *Option[T]) Inspect() Reading[T] {
 	return reading[T](o.core.inspect(e.meta))
 }
 
-// Load returns a value not older than the TTL, waiting for a tier if need be:
-// for at most the timeouts of both tiers (300 ms by default), and not longer
-// than ctx. If none answers in time, it returns the stale value, else the
-// default, with the cause in Reading.Err. Concurrent Loads share one request,
-// which goes on if a caller leaves. Before Open and after Close Err is ErrClosed.
+// Load returns a value not older than the TTL, and asked for since the last push,
+// waiting for a tier if need be: for at most WaitStale (50 ms by default) if there
+// is a stale value to fall back on, else for LoadTimeout (300 ms by default); ctx
+// may only shorten that. If no tier answers in time, it returns the stale value,
+// else the default, with the reason in Reading.Err: ErrUnavailable, or ctx's error.
+// The request goes on, is shared by all who ask meanwhile, and its answer is kept.
+// Before Open, after Close, and for who waits when the manager is closed, Err is
+// ErrClosed.
 func (o *Option[T]) Load(ctx context.Context) Reading[T] {
 	return reading[T](o.core.load(ctx))
 }

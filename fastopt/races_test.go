@@ -203,7 +203,9 @@ func TestR36ABatchThatReadEarlierInstallsNothingOlder(t *testing.T) {
 // for a fresh one.
 func TestR51WhoJoinsLateAsksAgain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		foo, m := process(w, "foo", "")
+		var r fastopt.Registry
+		foo := fastopt.Declare(&r, fastopt.Spec[string]{Name: "foo", WaitStale: time.Second}) // as long as may be
+		m := w.open(w.config(), &r)
 		other, _ := process(w, "foo", "")
 		set(t, other, "v1")
 		time.Sleep(200 * time.Millisecond)

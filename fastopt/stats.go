@@ -3,7 +3,6 @@ package fastopt
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -126,34 +125,6 @@ func (m *Manager) Stats() Stats {
 		Expiries: c.expiries.Load(), ExpirerLag: time.Duration(c.expirerLag.Load()),
 		ExpirerWorst: time.Duration(c.expirerWorst.Load()),
 	}
-}
-
-// Ready returns nil if every configured tier answered when it was last asked
-// and every option was loaded; else what is wrong, and since when. It does no
-// I/O. Whether pushes arrive is told by Stats: without them options are only
-// as fresh as their TTL.
-func (m *Manager) Ready() error {
-	var errs []error
-	for _, t := range []*tierState{&m.cache, &m.source} {
-		if err := t.failure(); err != nil {
-			errs = append(errs, fmt.Errorf("%s, since %v: %w", t.name, t.when().Format(time.RFC3339), err))
-		}
-	}
-	if err := m.marks.refused(); err != nil {
-		errs = append(errs, err)
-	}
-	if m.cfg.Cache != nil || m.cfg.Source != nil {
-		n := 0
-		for _, k := range m.keys {
-			if k.cell.load().tier().kind == kindUnloaded {
-				n++
-			}
-		}
-		if n > 0 {
-			errs = append(errs, fmt.Errorf("%w: %d of %d options were never loaded", ErrUnavailable, n, len(m.keys)))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // A tierState knows whether a tier answers, and logs when that changes.
