@@ -92,6 +92,7 @@ const lateFill = 5 * time.Second
 
 // inTime returns what of list was asked for lately, and the fills of that.
 func (m *Manager) inTime(list []filling) ([]filling, []tiers.Fill) {
+	m.clocks.look() // a machine may have slept, too
 	oldest := m.now() - int64(lateFill+m.cfg.CacheTimeout+m.cfg.SourceTimeout+m.cfg.WriteTimeout)
 	some := list[:0]
 	fills := make([]tiers.Fill, 0, len(list))

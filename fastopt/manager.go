@@ -44,6 +44,7 @@ type Manager struct {
 	repairer  repairer
 	relay     relay
 	marks     marks
+	clocks    clocks
 	cache     tierState
 	source    tierState
 	stats     counters
@@ -149,6 +150,7 @@ func (m *Manager) init() {
 	m.cache = tierState{name: "cache", log: m.cfg.Logger, since: time.Now()}
 	m.source = tierState{name: "source", log: m.cfg.Logger, since: time.Now()}
 	m.marks.init(m)
+	m.clocks.init(m)
 	for _, k := range m.keys {
 		k.due.Store(never) // until the first load
 		k.start()
@@ -359,12 +361,5 @@ func (m *Manager) isClosed() bool {
 		return false
 	}
 }
-
-// now is the time since Open in ns. It is monotonic: steps of the wall clock
-// change nothing (I18).
-func (m *Manager) now() int64 { return int64(time.Since(m.base)) }
-
-// instant is t in ns since Open.
-func (m *Manager) instant(t time.Time) int64 { return int64(t.Sub(m.base)) }
 
 func (m *Manager) jitter() float64 { return m.cfg.Jitter() }

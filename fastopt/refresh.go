@@ -48,6 +48,7 @@ func (r *refresher) run() {
 			r.loadMembers(read)
 		}
 		unring(r.kick) // one that came with the timer, as in sleep
+		r.m.clocks.look()
 		r.m.checkPushes()
 		r.probe()
 		r.mu.Lock()

@@ -96,6 +96,7 @@ type counters struct {
 	writes, writesFailed                                 atomic.Uint64
 	pushes, pushesLost                                   atomic.Uint64
 	refused, conflicts, rejected, expiries               atomic.Uint64
+	budgetWaits, retriesWaited, dropped, unverified      atomic.Uint64
 	expirerLag, expirerWorst                             atomic.Int64
 }
 
@@ -124,6 +125,7 @@ func (m *Manager) Stats() Stats {
 		Refused: c.refused.Load(), Conflicts: c.conflicts.Load(), Rejected: c.rejected.Load(),
 		Expiries: c.expiries.Load(), ExpirerLag: time.Duration(c.expirerLag.Load()),
 		ExpirerWorst: time.Duration(c.expirerWorst.Load()),
+		Unverified:   c.unverified.Load(),
 	}
 }
 
