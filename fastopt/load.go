@@ -125,7 +125,7 @@ func (m *Manager) backOff(ctx context.Context, waiting []*waiter) error {
 		at = max(at, w.k.retryAt.Load())
 	}
 	wait := at - m.now()
-	if wait <= 0 {
+	if wait <= 0 || m.dark() { // then it fails at once
 		return nil
 	}
 	t := time.NewTimer(time.Duration(wait))

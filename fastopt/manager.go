@@ -44,8 +44,8 @@ type Manager struct {
 	repairer  repairer
 	relay     relay
 	marks     marks
-	cache     tierState
-	source    tierState
+	cache     tier
+	source    tier
 	stats     counters
 
 	closing sync.Once
@@ -137,13 +137,12 @@ func (m *Manager) declares(name string) bool {
 
 // init starts every handle anew, and the goroutines.
 func (m *Manager) init() {
-	m.loader = loader{m: m, flights: map[string]*flight{}}
+	m.loader.init(m)
 	m.refresher = refresher{m: m, kick: make(chan struct{}, 1), reads: make(chan memberRead, 1024)}
 	m.expirer = expirer{m: m, kick: make(chan struct{}, 1)}
 	m.relay = relay{m: m, wanted: make(chan struct{}, 1), refused: map[string]tiers.Stamp{}}
 	m.repairer = repairer{m: m, kick: make(chan struct{}, 1), dirty: map[*key]*repair{}}
-	m.cache = tierState{name: "cache", log: m.cfg.Logger, since: time.Now()}
-	m.source = tierState{name: "source", log: m.cfg.Logger, since: time.Now()}
+	m.initTiers()
 	m.marks.init(m)
 	for _, k := range m.keys {
 		k.due.Store(never) // until the first load
@@ -155,6 +154,11 @@ func (m *Manager) init() {
 	m.work.Go(m.refresher.run)
 	m.work.Go(m.expirer.run)
 	m.work.Go(m.repairer.run)
+	for _, t := range []*tier{&m.cache, &m.source} {
+		if t.ask != nil {
+			m.work.Go(t.run)
+		}
+	}
 }
 
 // firstLoad loads everything, again and again until it is complete or the time
@@ -198,13 +202,16 @@ func (m *Manager) checkSource(ctx context.Context) error {
 	if m.cfg.Source == nil {
 		return nil
 	}
+	leave, err := m.source.enter()
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout/5)
 	defer cancel()
-	_, err := m.cfg.Source.Identity(ctx)
-	if err != nil {
+	if _, err = m.cfg.Source.Identity(ctx); err != nil {
 		err = fmt.Errorf("source: %w", err)
 	}
-	m.source.observe(err)
+	leave(err)
 	return err
 }
 

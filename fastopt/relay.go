@@ -36,6 +36,7 @@ const (
 	relayStuck = 10 * time.Second       // of failure, after which another process may do better
 	resyncGap  = time.Second            // at least between two passes over everything
 	electAgain = 5 * time.Second        // after the source said that it is not usable
+	sayAfter   = 2                      // failures in a row: one slow answer is no outage
 )
 
 // A relay is what one manager does for all processes of its namespace while it
@@ -129,6 +130,9 @@ func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
 // the cache has answered.
 func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, error) {
 	for {
+		if err := r.m.source.refuses(); err != nil {
+			return cursor, err
+		}
 		bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
 		changes, err := r.m.cfg.Source.Changes(bound, r.m.cfg.Namespace, cursor)
 		cancel()
@@ -182,7 +186,7 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if t.fails++; t.fails == 1 {
 		t.since = m.now()
 	}
-	if t.fails == downAfter {
+	if t.fails == sayAfter {
 		m.cfg.Logger.Warn("fastopt: the relay fails: changes that others made may be seen late", "doing", t.doing, "error", err)
 	}
 	if m.now()-t.since > int64(relayStuck) && !errors.Is(err, errMark) {
@@ -194,7 +198,7 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 
 // over notes a success.
 func (t *trouble) over() {
-	if t.fails >= downAfter {
+	if t.fails >= sayAfter {
 		t.r.m.cfg.Logger.Info("fastopt: the relay works again", "doing", t.doing)
 	}
 	t.fails = 0
