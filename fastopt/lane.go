@@ -22,7 +22,8 @@ type lane struct {
 	most     int // flights that may wait
 	queue    []question
 	underway int
-	timer    *time.Timer // not nil: pumps when there is budget again
+	timer    *time.Timer // not nil: pumps when there is budget again …
+	at       int64       // … at this time, ns since Open
 	credit   float64     // retries that may be sent
 	credited int64       // ns since Open: when credit was reckoned last
 }
@@ -145,9 +146,13 @@ func (n *lane) onlyRetriesLocked() bool {
 }
 
 func (n *lane) pumpAfterLocked(wait time.Duration) {
+	at := n.l.m.now() + int64(wait)
 	if n.timer != nil {
-		return // retries that wait are sent with the first other request
+		if n.at <= at || !n.timer.Stop() {
+			return
+		}
 	}
+	n.at = at
 	n.timer = time.AfterFunc(wait+time.Microsecond, func() { // a token must be whole
 		n.l.mu.Lock()
 		defer n.l.mu.Unlock()

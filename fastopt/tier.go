@@ -173,16 +173,20 @@ func (t *tier) run() {
 		case <-t.kick:
 		}
 		unring(t.hurry)
-		for n := 0; t.down.Load() || t.broken.Load(); n++ {
+		for n := 0; t.fails(); n++ {
 			wait := min(firstProbe<<min(n, 10), t.gap)
 			timer := time.NewTimer(wait/2 + time.Duration(t.m.jitter()*float64(wait/2)))
 			if !sleep(t.m.ctx, timer, t.hurry) {
 				return
 			}
-			t.probe()
+			if t.fails() { // no other call was answered meanwhile
+				t.probe()
+			}
 		}
 	}
 }
+
+func (t *tier) fails() bool { return t.down.Load() || t.broken.Load() }
 
 // probe asks the tier whether it answers. Only probes pass an open breaker.
 func (t *tier) probe() {
