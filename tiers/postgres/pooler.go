@@ -36,15 +36,22 @@ func (a *address) limits() []any {
 	return []any{a.RuntimeParams["statement_timeout"], a.RuntimeParams["lock_timeout"]}
 }
 
-// connect makes a connection and notes whether a pooler stands between: the
-// backend that answers is not the one that greeted. hangUp ends it.
-func (a *address) connect(ctx context.Context) (*pgx.Conn, error) {
+// greet makes a connection, without settings if a pooler refuses them. hangUp
+// ends it.
+func (a *address) greet(ctx context.Context) (*pgx.Conn, error) {
 	c, err := dial(ctx, a.ConnConfig)
 	if refusesSettings(err) {
 		bare := a.Copy()
 		maps.DeleteFunc(bare.RuntimeParams, func(name, _ string) bool { _, ok := sessionSettings[name]; return ok })
 		c, err = dial(ctx, bare)
 	}
+	return c, err
+}
+
+// connect makes a connection and notes whether a pooler stands between: the
+// backend that answers is not the one that greeted. hangUp ends it.
+func (a *address) connect(ctx context.Context) (*pgx.Conn, error) {
+	c, err := a.greet(ctx)
 	if err != nil {
 		return nil, err
 	}
