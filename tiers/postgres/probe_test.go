@@ -3,7 +3,9 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -191,6 +193,9 @@ func TestAProbeFailsAsALoadDoes(t *testing.T) {
 			}
 			probe, plain := ask()
 			if !errors.Is(probe, tc.class) || !errors.Is(plain, tc.class) || errors.Is(probe, tiers.ErrSetup) != errors.Is(plain, tiers.ErrSetup) {
+				t.Errorf("a probe says %v, a load %v", probe, plain)
+			}
+			if says := strings.Replace(fmt.Sprint(probe), "probe", "load", 1); tc.class == tiers.ErrSetup && says != fmt.Sprint(plain) {
 				t.Errorf("a probe says %v, a load %v", probe, plain)
 			}
 			must(t, simple(t, c, tc.undo))
