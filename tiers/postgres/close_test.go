@@ -21,6 +21,7 @@ func TestCloseWaitsForNoAnswer(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			at := newSite(t, private(t))
+			at.s.conf.ConnectTimeout = time.Minute // which Close does not wait for
 			calls := make(chan error, 3*maxConns+4)
 			connected := func(n int) {
 				t.Helper()
@@ -32,6 +33,12 @@ func TestCloseWaitsForNoAnswer(t *testing.T) {
 			}
 			settle()
 			connected(maxConns + 2)
+			for range 2 { // whose places the pool will be dialling for
+				c, err := at.s.pool.get(t.Context())
+				must(t, err)
+				hangUp(c)
+				at.s.pool.put(c)
+			}
 			must(t, silence(at))
 			settle() // these will be dialling
 			for range maxConns {
