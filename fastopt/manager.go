@@ -206,7 +206,7 @@ func (m *Manager) checkSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout/5)
+	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.StartTimeout/5, 2*m.cfg.SourceTimeout))
 	defer cancel()
 	if _, err = m.cfg.Source.Identity(ctx); err != nil {
 		err = fmt.Errorf("source: %w", err)

@@ -170,10 +170,12 @@ type trouble struct {
 	resign func()
 	doing  string
 	fails  int
+	said   bool
 	since  int64 // of the first failure, ns since Open
 }
 
-// wait notes a failure and returns how long to wait before the next attempt.
+// wait notes a failure and returns how long to wait before the next attempt. That
+// a tier does not answer is said already.
 func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	m := t.r.m
 	if ctx.Err() != nil {
@@ -186,7 +188,8 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if t.fails++; t.fails == 1 {
 		t.since = m.now()
 	}
-	if t.fails == sayAfter {
+	if known := m.source.down.Load() || m.cache.down.Load(); !known && !t.said && t.fails >= sayAfter {
+		t.said = true
 		m.cfg.Logger.Warn("fastopt: the relay fails: changes that others made may be seen late", "doing", t.doing, "error", err)
 	}
 	if m.now()-t.since > int64(relayStuck) && !errors.Is(err, errMark) {
@@ -198,8 +201,8 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 
 // over notes a success.
 func (t *trouble) over() {
-	if t.fails >= sayAfter {
+	if t.said {
 		t.r.m.cfg.Logger.Info("fastopt: the relay works again", "doing", t.doing)
 	}
-	t.fails = 0
+	t.fails, t.said = 0, false
 }

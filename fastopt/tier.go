@@ -20,13 +20,14 @@ import (
 
 // A tier is what one manager knows of one of its stores.
 type tier struct {
-	m     *Manager                    // immutable
-	name  string                      // immutable
-	ask   func(context.Context) error // immutable; a probe; nil: not configured
-	gap   time.Duration               // immutable; the most between two probes
-	kick  chan struct{}               // cap 1: it failed
-	hurry chan struct{}               // cap 1: there is a sign of life
-	gate  *gobreaker.TwoStepCircuitBreaker[any]
+	m       *Manager                    // immutable
+	name    string                      // immutable
+	ask     func(context.Context) error // immutable; a probe; nil: not configured
+	gap     time.Duration               // immutable; the most between two probes
+	timeout time.Duration               // immutable; of one call
+	kick    chan struct{}               // cap 1: it failed
+	hurry   chan struct{}               // cap 1: there is a sign of life
+	gate    *gobreaker.TwoStepCircuitBreaker[any]
 
 	down                   atomic.Bool // the last call failed; written under mu
 	broken                 atomic.Bool // the breaker is not closed
@@ -54,7 +55,7 @@ const (
 var errSpared = fmt.Errorf("%w: it failed so often that it is only probed now", tiers.ErrUnavailable)
 
 func (t *tier) init(m *Manager, name string, gap, timeout time.Duration, ask func(context.Context) error) {
-	*t = tier{m: m, name: name, ask: ask, gap: gap, since: time.Now(), kick: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+	*t = tier{m: m, name: name, ask: ask, gap: gap, timeout: timeout, since: time.Now(), kick: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
 	t.gate = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name: name, MaxRequests: 1,
 		Interval: tripWindow, BucketPeriod: tripWindow / 10,
@@ -92,20 +93,28 @@ func (t *tier) enter() (leave func(error), err error) {
 		t.spared.Add(1)
 		return nil, t.refusal()
 	}
-	return t.begin()
+	return t.begin(t.timeout)
 }
 
-func (t *tier) begin() (leave func(error), err error) {
+func (t *tier) begin(timeout time.Duration) (leave func(error), err error) {
 	done, err := t.gate.Allow()
 	if err != nil {
 		return nil, t.refusal()
 	}
+	start := t.m.now()
 	return func(err error) {
+		if err != nil && t.m.now()-start > 2*int64(timeout) {
+			err = errLate
+		}
 		t.observe(err)
 		done(err)
 		t.tell()
 	}, nil
 }
+
+// errLate: the call was to be over long before. So this process stood still, or
+// starves, which says nothing of the tier.
+var errLate = fmt.Errorf("%w: this process was late", context.Canceled)
 
 // refuses returns why a call is not to be made, nil if it may be. How the call
 // ends need not be told.
@@ -190,7 +199,7 @@ func (t *tier) fails() bool { return t.down.Load() || t.broken.Load() }
 
 // probe asks the tier whether it answers. Only probes pass an open breaker.
 func (t *tier) probe() {
-	leave, err := t.begin()
+	leave, err := t.begin(probeTime(t.timeout))
 	if err != nil {
 		return
 	}
@@ -226,6 +235,11 @@ func (t *tier) stats() TierStats {
 	}
 }
 
+// probeTime is how long a probe on a connection of its own may take: it has to
+// dial, which takes more round trips than a call, and a server that wakes up
+// meanwhile answers it.
+func probeTime(timeout time.Duration) time.Duration { return max(time.Second, 4*timeout) }
+
 // initTiers makes the manager know its tiers.
 func (m *Manager) initTiers() {
 	var ask [2]func(context.Context) error
@@ -248,11 +262,13 @@ func (m *Manager) prober(tier any, load func(context.Context, string, []string) 
 		name = m.keys[0].full
 	}
 	return func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
 		if p, ok := tier.(tiers.Prober); ok {
+			ctx, cancel := context.WithTimeout(ctx, probeTime(timeout))
+			defer cancel()
 			return p.Probe(ctx, m.cfg.Namespace)
 		}
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
 		return worst(load(ctx, m.cfg.Namespace, []string{name}))
 	}
 }

@@ -174,6 +174,42 @@ func TestCallsThatFailTogetherOpenNoBreaker(t *testing.T) {
 	})
 }
 
+// late is a cache whose calls end long after they should, as all do in a process
+// that starves.
+type late struct {
+	tiers.Cache
+	on atomic.Bool
+}
+
+func (c *late) Load(ctx context.Context, ns string, names []string) []tiers.Result {
+	if !c.on.Load() {
+		return c.Cache.Load(ctx, ns, names)
+	}
+	time.Sleep(150 * time.Millisecond)
+	results := make([]tiers.Result, len(names))
+	for i, name := range names {
+		results[i] = tiers.Result{Record: tiers.Record{Name: name}, Err: errDown}
+	}
+	return results
+}
+
+func TestAProcessThatStarvesBlamesNoTier(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := &late{Cache: w.cache}
+		w.asCache = c
+		var f fleet
+		f.add(w, w.config())
+		c.on.Store(true)
+		for i := range 20 {
+			f.limits[0].Load(ctx, fmt.Sprint(i))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if s := f.managers[0].Stats().CacheTier; s.Opened > 0 || !s.Up {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // R44: processes that lost a tier at one instant do not probe it at one instant,
 // nor do they fall into step.
 func TestR44ProbesOfAFleetDoNotAlign(t *testing.T) {
