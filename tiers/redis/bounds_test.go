@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/faults"
+	"github.com/fastopt/fastopt-go/internal/servers"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -22,14 +23,11 @@ const callTimeout = 50 * time.Millisecond
 
 // A setting is a cache on a server behind a proxy, both to be broken.
 type setting struct {
-	server interface {
-		Freeze() error
-		Thaw() error
-	}
-	proxy *faults.Proxy
-	addr  string // of the server, past the proxy
-	cache *Cache
-	heard *listener
+	server *servers.RedisServer
+	proxy  *faults.Proxy
+	addr   string // of the server, past the proxy
+	cache  *Cache
+	heard  *listener
 }
 
 func staged(t *testing.T) *setting {

@@ -80,7 +80,7 @@ func (n *node) ping(t tracking) error {
 // before the answer on the connection and are routed by its reader, so when
 // heard is called all changes before the sending have been announced.
 func (n *node) beat(ctx context.Context, t tracking, every time.Duration, now func() int64, heard func()) error {
-	timer := time.NewTimer(every)
+	timer := time.NewTimer(phase(every))
 	defer timer.Stop()
 	for {
 		select {
