@@ -131,7 +131,7 @@ func (w *world) countRedis(ctx context.Context, d time.Duration) (float64, error
 // second, each planned ahead of the answers, and times it from its plan, in ms,
 // so that one slow answer is not told by the requests it delays less.
 func (w *world) getLatency(ctx context.Context, d time.Duration, ended <-chan struct{}) (all []float64, err error) {
-	c, err := serverstats.DialRedis(w.redis.Addr())
+	c, err := serverstats.DialRedis(w.redis.Addr(), redisLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,9 @@ var (
 	}}
 )
 
+// redisLimit is how long one command of an unrelated client may take.
+const redisLimit = 5 * time.Second
+
 // newWorld starts servers, with options rows set to 0, and no worker.
 func newWorld(ctx context.Context, l *lab, options int) (w *world, err error) {
 	w = &world{lab: l}
@@ -68,7 +71,7 @@ func newWorld(ctx context.Context, l *lab, options int) (w *world, err error) {
 	if w.sql, err = pgx.Connect(ctx, w.pg.URL()); err != nil {
 		return w, err
 	}
-	if w.stats, err = serverstats.DialRedis(w.redis.Addr()); err != nil {
+	if w.stats, err = serverstats.DialRedis(w.redis.Addr(), redisLimit); err != nil {
 		return w, err
 	}
 	return w, errors.Join(

@@ -119,3 +119,12 @@ func Print(out io.Writer, all []Result) {
 		fmt.Fprint(out, r.line())
 	}
 }
+
+// String tells a result while others are still being measured.
+func (r Result) String() string {
+	mark := ""
+	if r.reached() == "**no**" {
+		mark = ", asked " + r.wanted()
+	}
+	return fmt.Sprintf("%-64s %s, worst %s%s", r.Name, WithUnit(Median(r.runs), r.Unit), WithUnit(r.worst(), r.Unit), mark)
+}

@@ -17,26 +17,24 @@ import (
 
 // A Client is for one goroutine.
 type Client struct {
-	conn net.Conn
-	in   *bufio.Reader
+	conn  net.Conn
+	in    *bufio.Reader
+	limit time.Duration
 }
 
-// redisLimit is how long one command may take.
-const redisLimit = 5 * time.Second
-
-// DialRedis connects, within 5 s.
-func DialRedis(addr string) (*Client, error) {
-	conn, err := net.DialTimeout("tcp", addr, redisLimit)
+// DialRedis connects. limit is for that, and for each command.
+func DialRedis(addr string, limit time.Duration) (*Client, error) {
+	conn, err := net.DialTimeout("tcp", addr, limit)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{conn: conn, in: bufio.NewReader(conn)}, nil
+	return &Client{conn: conn, in: bufio.NewReader(conn), limit: limit}, nil
 }
 
 // Do sends one command and returns its answer: of a nil "", of an array the
 // texts of its elements, a line each.
 func (c *Client) Do(args ...string) (string, error) {
-	c.conn.SetDeadline(time.Now().Add(redisLimit))
+	c.conn.SetDeadline(time.Now().Add(c.limit))
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
 	for _, a := range args {
