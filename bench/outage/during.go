@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fastopt/fastopt-go/bench/internal/measured"
@@ -68,12 +69,17 @@ type passage struct {
 	redis, pg float64       // requests a second
 	asked     asked         // where Postgres lived
 	lived     bool
-	sessions  int
+	sessions  [2]int   // of a process at Postgres, at most: all, and those that read options
+	struck    []set    // made right after the fault began
+	logged    []int    // lines by worker, until the window ended
 	ended     int64    // of a brief fault: when all was right again, 0: not
 	wrong     string   // … and what was not
 	answered  int64    // of a brief fault: when the tier answered
 	stats     []status // by worker, before
 }
+
+// struck is the option that is set right after a fault began.
+const struck = 3
 
 // lead is how long a window runs before its fault begins, so that it sees that.
 const lead = 300 * time.Millisecond
@@ -83,7 +89,7 @@ func (w *world) passage(ctx context.Context, lasts time.Duration, slices int, f 
 	if p.stats, err = worker.Each[status](ctx, w.workers, "status", nil); err != nil {
 		return p, err
 	}
-	p.lived = f == nil || !f.postgres && f.prepare == nil
+	p.lived = w.standby == nil && (f == nil || !f.postgres)
 	var counting *sessions
 	var before asked
 	if p.lived {
@@ -109,13 +115,20 @@ func (w *world) passage(ctx context.Context, lasts time.Duration, slices int, f 
 	}
 	p.seconds = float64(worker.Now()-start) / 1e9
 	p.redis, p.pg = float64(w.toRedis.requests()-redis)/p.seconds, float64(w.toPostgres.requests()-pg)/p.seconds
+	now, err := worker.Each[status](ctx, w.workers, "status", nil)
+	if err != nil {
+		return p, err
+	}
+	for i, s := range now {
+		p.logged = append(p.logged, s.Lines-p.stats[i].Lines)
+	}
 	if !p.lived {
 		return p, nil
 	}
 	after, err := w.asked(ctx)
 	p.asked = asked{after.queries - before.queries, after.names - before.names}
 	var failed error
-	p.sessions, failed = counting.greatest()
+	p.sessions[0], p.sessions[1], failed = counting.greatest()
 	return p, errors.Join(err, failed)
 }
 
@@ -126,13 +139,17 @@ func (w *world) strike(ctx context.Context, f *fault, p *passage) error {
 		return err
 	}
 	p.answered = worker.Now()
-	if err := f.bites(ctx, w); err != nil {
+	if !f.brief {
+		// Connections that the fault has left to the process take this one.
+		w.wrote++
+		s, err := worker.Call[set](ctx, w.workers[1], "set", change{struck, w.wrote})
+		p.struck = append(p.struck, s)
+		return errors.Join(err, f.bites(ctx, w))
+	}
+	err := f.bites(ctx, w)
+	if err != nil {
 		return err
 	}
-	if !f.brief {
-		return nil
-	}
-	var err error
 	p.ended, p.wrong, err = w.right(ctx)
 	return err
 }
@@ -180,7 +197,7 @@ func (w *world) afterwards(ctx context.Context, f fault, p passage) ([]measured.
 	if err != nil {
 		return nil, err
 	}
-	told, err := w.told(ctx, p)
+	told, err := w.told(ctx, f, p)
 	return append(append(figures, truth...), told...), err
 }
 
@@ -191,8 +208,8 @@ func (w *world) truth(ctx context.Context, p passage) ([]measured.Figure, error)
 		return nil, err
 	}
 	traces := 0
-	for _, s := range p.seen[0].Sets {
-		if s.Class == unavailable && rows[0] == s.Value {
+	for _, s := range p.sets() {
+		if s.Class == unavailable && rows[s.Option] == s.Value {
 			traces++
 		}
 	}
@@ -200,7 +217,7 @@ func (w *world) truth(ctx context.Context, p passage) ([]measured.Figure, error)
 }
 
 // told compares what workers logged and counted with before the fault.
-func (w *world) told(ctx context.Context, p passage) ([]measured.Figure, error) {
+func (w *world) told(ctx context.Context, f fault, p passage) ([]measured.Figure, error) {
 	after, err := worker.Each[status](ctx, w.workers, "status", nil)
 	if err != nil {
 		return nil, err
@@ -213,11 +230,18 @@ func (w *world) told(ctx context.Context, p passage) ([]measured.Figure, error) 
 		}
 		lag, timers = max(lag, s.Stats.ExpirerWorst), max(timers, p.seen[i].Lag)
 	}
-	return []measured.Figure{
-		{Name: "log lines of a process, recovery included", Value: float64(logged), Asked: 10},
-		{Name: "lag of the expirer, worst", Unit: "ms", Value: ms(int64(lag)), Asked: 50 + ms(timers)},
-	}, nil
+	figures := []measured.Figure{
+		{Name: "log lines of a process", Value: float64(slices.Max(p.logged))},
+		{Name: "… recovery included", Value: float64(logged)},
+		{Name: expirerName, Unit: "ms", Value: ms(int64(lag)), Asked: 50 + ms(timers)},
+	}
+	if f.redis && f.postgres {
+		figures[0].Asked = 10
+	}
+	return figures, nil
 }
+
+const expirerName = "lag of the expirer, worst"
 
 // right waits until all workers read what Postgres has, and are whole, a plain
 // UPDATE and a Set made now included; at 0: they did not.
@@ -229,7 +253,7 @@ func (w *world) right(ctx context.Context) (at int64, wrong string, err error) {
 	}
 	err = w.retry(ctx, limit, func() error {
 		w.wrote++
-		s, err := worker.Call[set](ctx, w.workers[0], "set", w.wrote)
+		s, err := worker.Call[set](ctx, w.workers[0], "set", change{written, w.wrote})
 		if err == nil && s.Class != acked {
 			err = fmt.Errorf("a Set ended with %s", s.Class)
 		}

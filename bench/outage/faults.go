@@ -65,7 +65,7 @@ var (
 		begin: func(_ context.Context, w *world) error { w.toPostgres.Drop(); return nil },
 		end:   func(_ context.Context, w *world) error { return w.toPostgres.heal() },
 	}
-	postgresFull   = fault{postgres: true, begin: takeAll, bites: postgresIsFull, end: giveBack}
+	postgresFull   = fault{postgres: true, prepare: takeMany, begin: takeAll, bites: postgresIsFull, end: giveBack}
 	postgresLocked = fault{begin: lockWriters, bites: writersWait, end: giveBack}
 	postgresMoves  = fault{brief: true, prepare: standBy, begin: failOver, bites: primaryIsNew}
 )
@@ -157,6 +157,19 @@ func (w *world) reconnect(ctx context.Context, url string) (err error) {
 	_ = w.sql.Close(closing) // its server is gone
 	w.sql, err = pgx.Connect(ctx, url)
 	return err
+}
+
+// takeMany takes half of the connections that Postgres has, so that taking the
+// others is quick.
+func takeMany(ctx context.Context, w *world) error {
+	for range 50 {
+		conn, err := pgx.Connect(ctx, w.pg.URL())
+		if err != nil {
+			return err
+		}
+		w.held = append(w.held, conn)
+	}
+	return nil
 }
 
 // takeAll takes every connection that Postgres has, those of the fleet included.

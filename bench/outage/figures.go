@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/fastopt/fastopt-go/bench/internal/measured"
 	"github.com/fastopt/fastopt-go/fastopt"
@@ -50,7 +51,7 @@ func (p passage) figures(w *world, f fault, before passage) []measured.Figure {
 	if p.lived {
 		all = append(all, p.postgres(w)...)
 	}
-	return append(all, p.sets()...)
+	return append(all, p.writes()...)
 }
 
 // loads gives what a Load of a cold key took.
@@ -90,22 +91,26 @@ func (w *world) bucket(seconds float64) float64 {
 	return float64(w.lab.processes) * (of(optionBudget) + of(familyBudget))
 }
 
-const sessionsName = "sessions of a process at Postgres, max"
+const sessionsName = "… of those that read options"
 
 // postgres gives what was asked of a Postgres that lived.
 func (p passage) postgres(w *world) []measured.Figure {
 	return []measured.Figure{
 		{Name: "reads of options that Postgres was sent", Value: float64(p.asked.queries), Asked: w.bucket(p.seconds)},
 		{Name: "names per such read", Value: float64(p.asked.names) / math.Max(1, float64(p.asked.queries))},
-		{Name: sessionsName, Value: float64(p.sessions)},
+		{Name: "sessions of a process at Postgres, max", Value: float64(p.sessions[0])},
+		{Name: sessionsName, Value: float64(p.sessions[1])},
 	}
 }
 
-// sets gives how long Sets took, and how they ended.
-func (p passage) sets() []measured.Figure {
+// sets returns all that were made in the window.
+func (p passage) sets() []set { return slices.Concat(p.seen[0].Sets, p.struck) }
+
+// writes gives how long Sets took, and how they ended.
+func (p passage) writes() []measured.Figure {
 	most := int64(0)
 	n := map[class]int{}
-	for _, s := range p.seen[0].Sets {
+	for _, s := range p.sets() {
 		n[s.Class]++
 		most = max(most, s.Took)
 	}

@@ -71,6 +71,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	fmt.Fprint(out, at)
 	measured.Print(out, all)
+	fmt.Fprintln(out, "\nEach part:")
+	measured.PrintRuns(out, all)
 	for _, err := range errs {
 		fmt.Fprintf(out, "\nnot measured: %v\n", err)
 	}

@@ -39,25 +39,32 @@ func (s *service) observe(ctx context.Context, a window) (o observation) {
 func (s *service) loadCold(ctx context.Context, lasts time.Duration, c *canary) (all []load) {
 	var mu sync.Mutex
 	var busy sync.WaitGroup
+	var spans [][2]int64
 	every(ctx, lasts, loadEvery, func(int) {
 		busy.Go(func() {
 			key := fmt.Sprintf("cold-%d-%d", os.Getpid(), worker.Now())
 			begun := worker.Now()
 			s.family.Load(ctx, key)
 			ended := worker.Now()
-			l := load{Took: ended - begun, Lag: c.lag(begun, ended)}
 			mu.Lock()
 			defer mu.Unlock()
-			all = append(all, l)
+			spans = append(spans, [2]int64{begun, ended})
 		})
 	})
 	busy.Wait()
+	worker.Pause(ctx, 10*canaryPeriod) // a timer that was due during the last one has run, too
+	for _, span := range spans {
+		all = append(all, load{Took: span[1] - span[0], Lag: c.lag(span[0], span[1])})
+	}
 	return all
 }
 
-// write sets option 0, one Set after the other.
+// written is the option that is set again and again.
+const written = 0
+
+// write sets it, one Set after the other.
 func (s *service) write(ctx context.Context, lasts time.Duration, a setting) (all []set) {
-	every(ctx, lasts, time.Duration(a.Every), func(i int) { all = append(all, s.set(ctx, a.First+int64(i))) })
+	every(ctx, lasts, time.Duration(a.Every), func(i int) { all = append(all, s.set(ctx, change{written, a.First + int64(i)})) })
 	return all
 }
 
@@ -74,7 +81,8 @@ func every(ctx context.Context, lasts, period time.Duration, do func(i int)) {
 const standstill = int64(time.Second)
 
 // end watches options whose tiers are dead until their time is over and longer.
-// It reads the exact clock after each Get, so that lateness is never invented.
+// It reads the clock next to each Get and Inspect on the side that invents neither
+// lateness nor haste.
 func (s *service) end(ctx context.Context, lasts time.Duration) (e ending) {
 	begun := worker.Now()
 	var c canary
@@ -82,7 +90,7 @@ func (s *service) end(ctx context.Context, lasts time.Duration) (e ending) {
 	var ticking sync.WaitGroup
 	ticking.Go(func() { c.run(watched) })
 	mortal := s.options[:len(s.options)-s.forever]
-	over := make([]int64, len(mortal)) // when each ends
+	over := make([]int64, len(mortal)) // not before then does each end
 	gone := make([]bool, len(mortal))
 	for last := begun; worker.Now() < begun+int64(lasts) && ctx.Err() == nil; worker.Pause(ctx, look) {
 		at := worker.Now()
@@ -133,7 +141,7 @@ func (s *service) lookAt(o *fastopt.Option[int64], over *int64, gone *bool, e *e
 	case r.Age >= s.lives:
 		e.Inspected++
 	default:
-		*over = max(*over, worker.Now()-int64(r.Age)+int64(s.lives)) // no value lives longer than that
+		*over = max(*over, before-int64(r.Age)+int64(s.lives))
 	}
 }
 
@@ -168,7 +176,6 @@ func (s *service) offer(ctx context.Context, a offer) []bin {
 			defer mu.Unlock()
 			b := &bins[due/binEvery]
 			b.Due++
-			b.Worst = max(b.Worst, took)
 			if r.Err == nil && r.State == fastopt.Fresh && took <= good {
 				b.Good++
 			}

@@ -58,8 +58,11 @@ func (w *world) update(ctx context.Context, i int, v int64) error {
 type sessions struct {
 	stop context.CancelFunc
 	all  sync.WaitGroup
-	most map[string]int // by worker; only after stopping
 	err  error
+
+	// Only after stopping:
+	readers map[int32]bool    // sessions that were seen to read options by name
+	most    map[string][2]int // by worker: all, and those of readers
 }
 
 const sessionsEvery = 25 * time.Millisecond
@@ -69,7 +72,7 @@ func (w *world) countSessions(ctx context.Context) (*sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sessions{most: map[string]int{}}
+	s := &sessions{readers: map[int32]bool{}, most: map[string][2]int{}}
 	ctx, s.stop = context.WithCancel(ctx)
 	s.all.Go(func() {
 		defer conn.Close(context.Background())
@@ -82,31 +85,42 @@ func (w *world) countSessions(ctx context.Context) (*sessions, error) {
 }
 
 func (s *sessions) sample(ctx context.Context, conn *pgx.Conn) error {
-	rows, err := conn.Query(context.WithoutCancel(ctx), `SELECT application_name, count(*)::int FROM pg_stat_activity
-		WHERE application_name LIKE 'worker-%' GROUP BY 1`)
+	rows, err := conn.Query(context.WithoutCancel(ctx), `SELECT application_name, pid, query LIKE '%o.name = ANY(%'
+		FROM pg_stat_activity WHERE application_name LIKE 'worker-%'`)
 	if err != nil {
 		return fmt.Errorf("count sessions: %w", err)
 	}
 	defer rows.Close()
+	now := map[string][2]int{}
 	for rows.Next() {
 		var name string
-		var n int
-		if err := rows.Scan(&name, &n); err != nil {
+		var pid int32
+		var reads bool
+		if err := rows.Scan(&name, &pid, &reads); err != nil {
 			return err
 		}
-		s.most[name] = max(s.most[name], n)
+		n := now[name]
+		if n[0]++; reads || s.readers[pid] {
+			s.readers[pid] = true
+			n[1]++
+		}
+		now[name] = n
+	}
+	for name, n := range now {
+		s.most[name] = [2]int{max(s.most[name][0], n[0]), max(s.most[name][1], n[1])}
 	}
 	return rows.Err()
 }
 
-// greatest stops the count and returns the greatest of any process.
-func (s *sessions) greatest() (most int, err error) {
+// greatest stops the count and returns the greatest of any process, of all
+// sessions and of those that read options.
+func (s *sessions) greatest() (all, readers int, err error) {
 	s.stop()
 	s.all.Wait()
 	for _, n := range s.most {
-		most = max(most, n)
+		all, readers = max(all, n[0]), max(readers, n[1])
 	}
-	return most, s.err
+	return all, readers, s.err
 }
 
 // throughLine tries to connect by way of the line.

@@ -22,7 +22,7 @@ type window struct {
 	Sets   setting
 }
 
-// A setting says what to write: First, First+1 and so on, to option 0.
+// A setting says what to write: First, First+1 and so on, to the written option.
 type setting struct {
 	First int64
 	Every int64 // 0: nothing
@@ -50,10 +50,17 @@ type load struct {
 	Lag  int64 // the greatest of the timer's meanwhile
 }
 
+// A change is one Set, to be made.
+type change struct {
+	Option int
+	Value  int64
+}
+
 // A set is one Set and how it ended.
 type set struct {
-	Value, Took int64
-	Class       class
+	change
+	Took  int64
+	Class class
 }
 
 type class string
@@ -110,7 +117,6 @@ type offer struct {
 
 // A bin is what became of the Loads that were due in a part of an offer.
 type bin struct {
-	At         int64 // when it began
-	Due, Good  int   // Good: fresh within 300 ms of when it was due
-	Worst, Lag int64
+	At        int64 // when it began
+	Due, Good int   // Good: fresh within 300 ms of when it was due
 }

@@ -16,6 +16,7 @@ import (
 
 const (
 	batch   = 1000
+	handles = 100                   // read in turn, so that both kinds and what they point to fit the nearest cache
 	burst   = 400                   // pairs of batches
 	breathe = 25 * time.Millisecond // between bursts, so that 8 readers leave the machine to others
 	tooLong = int64(10 * time.Millisecond)

@@ -53,7 +53,7 @@ func (s *service) do(ctx context.Context, q worker.Request) (any, error) {
 	case "await":
 		return worker.Do(q, func(a wish) (any, error) { return s.await(ctx, a), nil })
 	case "set":
-		return worker.Do(q, func(v int64) (any, error) { return s.set(ctx, v), nil })
+		return worker.Do(q, func(a change) (any, error) { return s.set(ctx, a), nil })
 	case "end":
 		return worker.Do(q, func(lasts int64) (any, error) { return s.end(ctx, time.Duration(lasts)), nil })
 	case "offer":
@@ -76,7 +76,7 @@ func (s *service) open(ctx context.Context, a spec) (err error) {
 	s.forever = a.Forever
 	s.family = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int64]{Prefix: "member", Default: nothing})
 	s.lives = time.Duration(a.TTL + a.Grace)
-	s.reader = newReader(s.options)
+	s.reader = newReader(s.options[:min(len(s.options), handles)])
 	if s.source, err = postgres.Open(postgres.Config{URL: a.PostgresURL}); err != nil {
 		return err
 	}
@@ -152,11 +152,10 @@ func (s *service) wrong(a wish) string {
 	return ""
 }
 
-// set writes option 0.
-func (s *service) set(ctx context.Context, v int64) set {
+func (s *service) set(ctx context.Context, a change) set {
 	begun := worker.Now()
-	_, err := s.options[0].Set(ctx, v, fastopt.By("outage", "measured"))
-	out := set{Value: v, Took: worker.Now() - begun}
+	_, err := s.options[a.Option].Set(ctx, a.Value, fastopt.By("outage", "measured"))
+	out := set{change: a, Took: worker.Now() - begun}
 	switch {
 	case err == nil:
 		out.Class = acked

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/fastopt/fastopt-go/bench/internal/measured"
@@ -74,30 +75,36 @@ func twiceTheLoad(ctx context.Context, l *lab) ([][]measured.Figure, error) {
 			bins, err = worker.Each[[]bin](ctx, w.workers, "offer", a)
 			answered <- err
 		}()
-		died, back, err := w.loseRedis(ctx, inOrder, lasts)
-		if err2 := <-answered; err == nil {
-			err = err2
-		}
-		if err != nil {
+		died, back, reads, err := w.loseRedis(ctx, inOrder, lasts)
+		if err = errors.Join(err, <-answered); err != nil {
 			return nil, err
 		}
-		return [][]measured.Figure{goodput(bins, died, back)}, nil
+		return [][]measured.Figure{append(goodput(bins, died, back), measured.Figure{
+			Name: "reads of options that Postgres was sent while Redis was dead", Value: float64(reads.queries), Asked: w.bucket(float64(back-died) / 1e9),
+		})}, nil
 	})(ctx, l)
 }
 
-// loseRedis kills Redis after a while, and restarts it, empty, after lasts.
-func (w *world) loseRedis(ctx context.Context, after, lasts time.Duration) (died, back int64, err error) {
+// loseRedis kills Redis after a while, and restarts it, empty, after lasts. It
+// tells when, and what Postgres was asked meanwhile.
+func (w *world) loseRedis(ctx context.Context, after, lasts time.Duration) (died, back int64, a asked, err error) {
 	worker.Pause(ctx, after)
+	before, err := w.asked(ctx)
+	if err != nil {
+		return 0, 0, a, err
+	}
 	died = worker.Now()
 	if err := redisKilled.begin(ctx, w); err != nil {
-		return 0, 0, err
+		return 0, 0, a, err
 	}
 	if err := redisKilled.bites(ctx, w); err != nil {
-		return 0, 0, err
+		return 0, 0, a, err
 	}
 	worker.Pause(ctx, lasts)
-	err = redisKilled.end(ctx, w)
-	return died, worker.Now(), err
+	meanwhile, err := w.asked(ctx)
+	a = asked{meanwhile.queries - before.queries, meanwhile.names - before.names}
+	err = errors.Join(err, redisKilled.end(ctx, w))
+	return died, worker.Now(), a, err
 }
 
 // goodput compares the share of Loads that were answered well before the fault,

@@ -128,3 +128,17 @@ func (r Result) String() string {
 	}
 	return fmt.Sprintf("%-64s %s, worst %s%s", r.Name, WithUnit(Median(r.runs), r.Unit), WithUnit(r.worst(), r.Unit), mark)
 }
+
+// PrintRuns writes what each run of each figure gave, for the record.
+func PrintRuns(out io.Writer, all []Result) {
+	for _, r := range all {
+		if len(r.runs) < 2 {
+			continue
+		}
+		fmt.Fprintf(out, "%s: %s:", r.row, r.Name)
+		for _, v := range r.runs {
+			fmt.Fprintf(out, " %s", short(v))
+		}
+		fmt.Fprintln(out)
+	}
+}
