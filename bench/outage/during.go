@@ -222,14 +222,14 @@ func (w *world) told(ctx context.Context, f fault, p passage) ([]measured.Figure
 	if err != nil {
 		return nil, err
 	}
-	logged, lag, timers := 0, time.Duration(0), int64(0)
+	logged, last, lag, timers := 0, []string(nil), time.Duration(0), int64(0)
 	for i, s := range after {
 		if n := s.Lines - p.stats[i].Lines; n > logged {
-			logged = n
-			w.lab.say("   worker %d logged: %q", i+1, s.Last)
+			logged, last = n, s.Last
 		}
 		lag, timers = max(lag, s.Stats.ExpirerWorst), max(timers, p.seen[i].Lag)
 	}
+	w.lab.say("   whoever logged most, at last: %q", last)
 	figures := []measured.Figure{
 		{Name: "log lines of a process", Value: float64(slices.Max(p.logged))},
 		{Name: "… recovery included", Value: float64(logged)},

@@ -56,9 +56,11 @@ func (r *reader) read(ctx context.Context, lasts time.Duration, parts int) (all 
 	for i := range parts {
 		clock := r.clock()
 		end := start.Add(lasts * time.Duration(i+1) / time.Duration(parts))
-		for time.Now().Before(end) && ctx.Err() == nil {
-			r.burst()
-			worker.Pause(ctx, min(breathe, time.Until(end)))
+		for {
+			r.burst() // once at least, however late it is
+			if worker.Pause(ctx, min(breathe, time.Until(end))); !time.Now().Before(end) || ctx.Err() != nil {
+				break
+			}
 		}
 		all = append(all, slice{
 			Gets: r.gets.histogram(), Bare: r.bares.histogram(), Clock: clock,
