@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -272,7 +273,9 @@ func (w *world) right(ctx context.Context) (at int64, wrong string, err error) {
 		if err != nil {
 			return 0, "", err
 		}
+		until := wrong
 		if at, wrong = last(all); at != 0 {
+			w.lab.say("   what was right last: %s", cmp.Or(until, "nothing took longer than the Set"))
 			return at, "", nil
 		}
 	}

@@ -172,25 +172,27 @@ func takeMany(ctx context.Context, w *world) error {
 	return nil
 }
 
-// takeAll takes every connection that Postgres has, those of the fleet included.
+// takeAll takes every connection that Postgres has, those of the fleet included,
+// which cannot come back meanwhile.
 func takeAll(ctx context.Context, w *world) error {
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end) && ctx.Err() == nil; {
-		if err := w.exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker-%'`); err != nil {
-			return err
-		}
-		for {
-			conn, err := pgx.Connect(ctx, w.pg.URL())
-			if err != nil {
-				break // full: by us, or by a worker that was quicker
-			}
-			w.held = append(w.held, conn)
-		}
-		var left int
-		if err := w.sql.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'worker-%'`).Scan(&left); err != nil || left == 0 {
-			return err
-		}
+	w.toPostgres.Refuse()
+	if err := w.exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'worker-%'`); err != nil {
+		return err
 	}
-	return errors.Join(ctx.Err(), fmt.Errorf("%w: the fleet keeps connections", errNoBite))
+	for full := false; !full; {
+		conn, err := pgx.Connect(ctx, w.pg.URL())
+		if full = err != nil; !full {
+			w.held = append(w.held, conn)
+			continue
+		}
+		// Sessions that are ending still count.
+		var left int
+		if err := w.sql.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'worker-%'`).Scan(&left); err != nil {
+			return err
+		}
+		full = left == 0
+	}
+	return w.toPostgres.heal()
 }
 
 func postgresIsFull(ctx context.Context, w *world) error {
