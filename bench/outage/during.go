@@ -247,22 +247,26 @@ const expirerName = "lag of the expirer, worst"
 // right waits until all workers read what Postgres has, and are whole, a plain
 // UPDATE and a Set made now included; at 0: they did not.
 func (w *world) right(ctx context.Context) (at int64, wrong string, err error) {
-	limit := worker.Now() + int64(recoveryLimit)
+	begun := worker.Now()
+	limit := begun + int64(recoveryLimit)
 	w.wrote++
 	if err := w.retry(ctx, limit, func() error { return w.update(ctx, 1, w.wrote) }); err != nil {
 		return 0, "", err
 	}
+	updated, refused := worker.Now(), error(nil)
 	err = w.retry(ctx, limit, func() error {
 		w.wrote++
 		s, err := worker.Call[set](ctx, w.workers[0], "set", change{written, w.wrote})
 		if err == nil && s.Class != acked {
 			err = fmt.Errorf("a Set ended with %s", s.Class)
+			refused = err
 		}
 		return err
 	})
 	if err != nil {
 		return 0, err.Error(), nil
 	}
+	w.lab.say("   an UPDATE succeeded after %.0f ms, a Set after %.0f ms (before: %v)", ms(updated-begun), ms(worker.Now()-begun), refused)
 	for worker.Now() < limit {
 		// Rows may still change: a write that was sent to a frozen server is late.
 		rows, err := w.rows(ctx)
@@ -275,7 +279,7 @@ func (w *world) right(ctx context.Context) (at int64, wrong string, err error) {
 		}
 		until := wrong
 		if at, wrong = last(all); at != 0 {
-			w.lab.say("   what was right last: %s", cmp.Or(until, "nothing took longer than the Set"))
+			w.lab.say("   right last: %s", cmp.Or(until, "that Set"))
 			return at, "", nil
 		}
 	}
