@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	at := measured.Place("go run ./fleet", args, l.processes)
+	at := measured.Place("go run ./fleet", args, fmt.Sprintf("%d that read, and one that writes", l.processes))
 	var all []measured.Result
 	var errs []error
 	for _, r := range chosen {

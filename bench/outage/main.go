@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	at := measured.Place("go run ./outage", args, l.processes)
+	at := measured.Place("go run ./outage", args, fmt.Sprintf("%d, of which one writes", l.processes))
 	var all []measured.Result
 	var errs []error
 	for _, r := range chosen {

@@ -11,15 +11,15 @@ import (
 )
 
 // Place says what is about to be measured, and where: the command and its
-// arguments, and how many processes read.
-func Place(command string, args []string, processes int) string {
+// arguments, and what processes there are.
+func Place(command string, args []string, processes string) string {
 	return fmt.Sprintf(`command: %s
 commit: %s
 date: %s
 go: %s %s/%s
 processors: %d
 load average before: %s
-processes: %d that read, and one that writes
+processes: %s
 
 `, strings.Join(append([]string{command}, args...), " "), commit(), time.Now().UTC().Format(time.DateOnly),
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), loadAverage(), processes)
