@@ -60,6 +60,24 @@ func TestATierThatFailsIsOnlyProbed(t *testing.T) {
 	})
 }
 
+// What was loaded past a cache that was left alone is not announced by it when it
+// changes. So it is asked for again, soon.
+func TestWhatWasLoadedPastTheCacheIsLookedAtAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", 1)
+		w.cache.Inject(faults.Load, faults.Fault{Delay: 200 * time.Millisecond}) // and pushes arrive
+		must(t, m.Refresh(ctx))
+		time.Sleep(15 * time.Second)
+		want(t, foo.Inspect(), 1, fastopt.Fresh, fastopt.Default)
+		w.heal()
+		calls, hits := w.cache.Calls(faults.Load), m.Stats().CacheHits
+		time.Sleep(1100 * time.Millisecond) // a probe, and half a second
+		if w.cache.Calls(faults.Load)-calls < 2 || m.Stats().CacheHits == hits {
+			t.Errorf("%d loads, %d hits", w.cache.Calls(faults.Load)-calls, m.Stats().CacheHits-hits)
+		}
+	})
+}
+
 // With every tier left alone there is nothing to wait for.
 func TestALoadInTheDarkFailsAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
