@@ -25,6 +25,8 @@ type stores interface {
 	// settle is how long after the source answers again a write that it had
 	// received before is surely applied or lost.
 	settle() time.Duration
+	// tooLate is a lag of timers with which healthy stores seem to be out.
+	tooLate() time.Duration
 	// times are TTL and grace of most options.
 	times() (ttl, grace time.Duration)
 	// faults are what can be done to the stores, each at most once at a time.

@@ -78,7 +78,7 @@ func (r *run) lines() (ns []int) {
 // judgeLines reports who has logged more since before than faults are worth.
 func (r *run) judgeLines(names string, before []int, faults int) {
 	for i, n := range r.lines() {
-		if got := n - before[i]; got > faults*linesPerFault && !starved(r.lag.recent()) {
+		if got := n - before[i]; got > faults*linesPerFault && !r.starved(r.lag.recent()) {
 			r.found.add(r.now(), tooLoud, i, nil, names, fmt.Sprintf("%d lines of log, %d are enough:\n        %s",
 				got, faults*linesPerFault, r.slots[i].journal.since(before[i])))
 		}

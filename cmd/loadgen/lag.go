@@ -22,10 +22,7 @@ type lagMeter struct {
 // starved reports whether timers are so late that the library's own timeouts say
 // nothing of the tiers: then a machine that is too slow is a fault by itself, of
 // both tiers, for as long as the meter remembers it.
-func starved(lag int64) bool { return lag > int64(cacheTimeout) }
-
-// cacheTimeout is the shortest timeout of the library, its default.
-const cacheTimeout = 50 * time.Millisecond
+func (r *run) starved(lag int64) bool { return lag > r.weather.tooLate }
 
 // The bounds span a few seconds, and so does the memory of the meter.
 const window = 6

@@ -92,6 +92,9 @@ func (s *localStores) shared() tiers.Cache { return s.cache }
 // when it reads the statement.
 func (s *localStores) settle() time.Duration { return 3 * time.Second }
 
+// tooLate is the library's shortest timeout, for a call of the cache.
+func (s *localStores) tooLate() time.Duration { return 50 * time.Millisecond }
+
 func (s *localStores) times() (ttl, grace time.Duration) { return 2 * time.Second, 2 * time.Second }
 
 func (s *localStores) close() error {

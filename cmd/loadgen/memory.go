@@ -35,6 +35,9 @@ func (s *memoryStores) shared() tiers.Cache   { return s.bareCache }
 func (s *memoryStores) settle() time.Duration { return 0 } // a wrapper applies a write at once or never
 func (s *memoryStores) close() error          { return nil }
 
+// tooLate is a long time: a call waits for nothing but its goroutine.
+func (s *memoryStores) tooLate() time.Duration { return time.Second }
+
 func (s *memoryStores) times() (ttl, grace time.Duration) {
 	return time.Second, 1500 * time.Millisecond
 }

@@ -116,7 +116,7 @@ func TestRequestsBeyondTheBudgetOverflow(t *testing.T) {
 }
 
 func TestALineEachIsWorthAFault(t *testing.T) {
-	r := &run{slots: []*slot{{}, {}}}
+	r := &run{slots: []*slot{{}, {}}, weather: newTestWeather()}
 	before := r.lines()
 	log := slog.New(&r.slots[1].journal)
 	for i := range linesPerFault {

@@ -17,7 +17,7 @@ const readyEvery = 100 * time.Millisecond
 
 // judgeReady asks every process.
 func (r *run) judgeReady(now, lag int64) {
-	if starved(lag) {
+	if r.starved(lag) {
 		return
 	}
 	cache, source := r.weather.surelyOut()

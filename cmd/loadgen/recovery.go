@@ -111,7 +111,7 @@ func (r *run) recover(ctx context.Context, fault string) time.Duration {
 			return took
 		}
 		lag := time.Duration(r.lag.recent())
-		if !late && took > recoveryBound+lag && !starved(int64(lag)) {
+		if !late && took > recoveryBound+lag && !r.starved(int64(lag)) {
 			late = true
 			r.violateAfter(fault, notRecovered, c.example(), c.missing(took))
 		}

@@ -163,7 +163,7 @@ func (r *run) setTimes() {
 	for c, l := range r.lives {
 		ttls[c], usables[c] = l.ttl, l.usable
 	}
-	r.weather = newWeather(ttls, usables)
+	r.weather = newWeather(ttls, usables, r.stores.tooLate())
 }
 
 // makeWriters shares keys and rate among the writers.
@@ -261,7 +261,7 @@ func (r *run) judgeLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		now, lag := r.now(), r.lag.recent()
 		r.weather.tick(now, lag)
-		if starved(lag) {
+		if r.starved(lag) {
 			r.slowFor += time.Duration(now - looked)
 		}
 		looked = now

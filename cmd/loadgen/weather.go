@@ -50,8 +50,9 @@ type spell struct {
 type weather struct {
 	now atomic.Pointer[phase] // never nil
 
-	usable [classes]int64 // immutable, ns: TTL + grace; negative: for ever
-	ttl    [classes]int64 // immutable, ns
+	usable  [classes]int64 // immutable, ns: TTL + grace; negative: for ever
+	ttl     [classes]int64 // immutable, ns
+	tooLate int64          // immutable: a lag of timers that makes timeouts say nothing, ns
 
 	mu        sync.Mutex
 	spells    []*spell // guarded by mu: at work, oldest first
@@ -72,8 +73,8 @@ const (
 	expirerLag = 50 * time.Millisecond
 )
 
-func newWeather(ttl, usable [classes]int64) *weather {
-	w := &weather{ttl: ttl, usable: usable}
+func newWeather(ttl, usable [classes]int64, tooLate time.Duration) *weather {
+	w := &weather{ttl: ttl, usable: usable, tooLate: int64(tooLate)}
 	w.tick(0, 0)
 	return w
 }
@@ -187,8 +188,8 @@ func (w *weather) namesLocked() string {
 // feltLocked is what may be felt of all faults, of tiers that have just come back, too.
 func (w *weather) feltLocked(now, lag int64) (e effects) {
 	patience := int64(recoveryBound) + lag
-	e.cacheOut = starved(lag) || w.cacheBack != 0 && now < w.cacheBack+patience
-	e.sourceOut = starved(lag) || w.srcBack != 0 && now < w.srcBack+patience
+	e.cacheOut = lag > w.tooLate || w.cacheBack != 0 && now < w.cacheBack+patience
+	e.sourceOut = lag > w.tooLate || w.srcBack != 0 && now < w.srcBack+patience
 	for _, s := range w.spells {
 		e.cacheOut = e.cacheOut || s.effects.cacheOut
 		e.sourceOut = e.sourceOut || s.effects.sourceOut

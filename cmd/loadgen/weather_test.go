@@ -12,7 +12,7 @@ const second = int64(time.Second)
 func newTestWeather() *weather {
 	ttl := [classes]int64{second, second, 2 * second, second}
 	usable := [classes]int64{graceful: 3 * second, forever: -1, strict: 2 * second, member: 3 * second}
-	return newWeather(ttl, usable)
+	return newWeather(ttl, usable, 2*time.Second)
 }
 
 func TestDefaultsAreExcusedAndDueInTime(t *testing.T) {
