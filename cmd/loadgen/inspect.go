@@ -15,10 +15,6 @@ import (
 const (
 	inspectEvery = 2 * time.Millisecond
 	loadEvery    = 5 * time.Millisecond
-	loadBound    = 300 * time.Millisecond // I13: both tiers' timeouts
-	// A Load that uses them up is woken two or three times on its way, and may lose
-	// the processor before it has begun; the lag that is measured is of one waking.
-	loadSlack = 50 * time.Millisecond
 )
 
 // inspectLoop checks Inspect. One goroutine, so that stamps are seen in order.
@@ -94,7 +90,7 @@ func (r *run) loadLoop(ctx context.Context, n uint64) {
 
 func (r *run) loadOption(ctx context.Context, p *process, k *key) {
 	c, rd := p.begin(r, k)
-	got := r.timed(p, k, func() fastopt.Reading[string] { return p.options[k.index].Load(ctx) })
+	got := r.timed(p, k, p.options[k.index].Inspect().State, func() fastopt.Reading[string] { return p.options[k.index].Load(ctx) })
 	rd.after, rd.value = r.weather.now.Load(), r.given(p.index, k, got.Value)
 	if ctx.Err() == nil {
 		r.blame(k.judge(c, rd), p, k, "Load")
@@ -114,7 +110,7 @@ func (r *run) readMember(ctx context.Context, p *process, k *key, get bool) {
 		return
 	}
 	least := k.least.floor()
-	got := r.timed(p, k, func() fastopt.Reading[string] { return p.family.Load(ctx, k.member) })
+	got := r.timed(p, k, fastopt.Unloaded, func() fastopt.Reading[string] { return p.family.Load(ctx, k.member) })
 	rd.after, rd.value = r.weather.now.Load(), k.ofMember(got.Value)
 	if ctx.Err() != nil {
 		return
@@ -136,14 +132,15 @@ func (k *key) ofMember(v string) string {
 	return v
 }
 
-// timed makes a Load and checks how long it took.
-func (r *run) timed(p *process, k *key, load func() fastopt.Reading[string]) fastopt.Reading[string] {
+// timed makes a Load of k, which reads so before, and checks how long it took.
+func (r *run) timed(p *process, k *key, state fastopt.State, load func() fastopt.Reading[string]) fastopt.Reading[string] {
+	before := p.manager.Stats()
 	began := time.Now()
 	got := load()
 	took := time.Since(began)
 	r.deep.Add(1)
-	if lag := time.Duration(r.lag.recent()); took > loadBound+loadSlack+2*lag {
-		r.violate(tooSlow, p.index, k, fmt.Sprintf("Load took %v, allowed are %v and twice %v of timer lag", took, loadBound+loadSlack, lag))
+	if limit := loadLimit(state, before, p.manager.Stats(), time.Duration(r.lag.recent())); took > limit {
+		r.violate(tooSlow, p.index, k, fmt.Sprintf("Load took %v, of %v that the tiers and this machine excuse; the option was %v", took, limit, state))
 	}
 	return got
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // What processes log is counted: one line per change of state, not one per read
-// or per option. A journal keeps the last lines to show, without the values of
-// their attributes but for the tier's name.
+// or per option. A journal keeps the last lines to show, with what they say
+// of tiers and errors alone.
 
 // linesPerFault is how many lines of each process one fault is worth, from its
 // beginning until all is well again.
@@ -33,7 +33,7 @@ func (j *journal) Enabled(_ context.Context, l slog.Level) bool { return l >= sl
 func (j *journal) Handle(_ context.Context, rec slog.Record) error {
 	line := rec.Level.String() + " " + rec.Message
 	rec.Attrs(func(a slog.Attr) bool {
-		if a.Key == "tier" || a.Key == "error" {
+		if a.Key == "tier" || a.Key == "error" || a.Key == "doing" {
 			line += fmt.Sprintf(" %s=%v", a.Key, a.Value)
 		}
 		return true

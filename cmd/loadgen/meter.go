@@ -28,9 +28,14 @@ const (
 
 var laneNames = [lanes]string{"options", "members of families"}
 
-// Beside what the budget allows: what repairs and corrections ask past the
-// lanes, and tokens that were drawn and, on a busy machine, used later.
-const budgetSlack = 10
+// Beside what the budget allows there are, for options, what does not wait for it:
+// probes of a source that fails, at most one a second after a few quicker ones,
+// and what the relay's patrol compares, twice in 5 s; and tokens that were drawn
+// and, on a busy machine, used later.
+const (
+	slackRate  = 1.5
+	slackBurst = 10
+)
 
 type meter struct {
 	run   *run    // immutable
@@ -54,11 +59,11 @@ func (m *meter) pour(names []string, now time.Time) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	b := budgets[l]
-	m.fill[l] = max(0, m.fill[l]-b.Rate*now.Sub(m.at[l]).Seconds()) + m.times
+	m.fill[l] = max(0, m.fill[l]-(b.Rate+slackRate)*now.Sub(m.at[l]).Seconds()) + m.times
 	m.at[l] = now
 	m.count[l]++
 	m.worst[l] = max(m.worst[l], m.fill[l])
-	if limit := float64(b.Burst + budgetSlack); m.fill[l] > limit {
+	if limit := float64(b.Burst + slackBurst); m.fill[l] > limit {
 		m.fill[l] = 0 // reported once
 		return fmt.Sprintf("request %d to the source for %s is more than %d and %v per second", m.count[l], laneNames[l], b.Burst, b.Rate)
 	}

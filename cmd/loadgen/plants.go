@@ -40,6 +40,7 @@ func plants() []plant {
 		{"lost write", lostWrite, func(r *run) { r.stores = forgetful{r.stores} }},
 		{"budget overspent", overBudget, func(r *run) { r.poursTimes = 50 }},
 		{"a line per read", tooLoud, chatty},
+		{"write that dawdles", tooSlow, func(r *run) { r.dawdles = 3 * time.Second }},
 		{"ready during an outage", wrongReady, func(r *run) { r.pretends = true }},
 		{"fault that does nothing", idleFault, func(r *run) {
 			for i := range r.faults {

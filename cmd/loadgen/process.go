@@ -15,8 +15,8 @@ import (
 
 // A process is one manager with its own handles, as a process of a service. It
 // may end and begin anew while the soak runs: whoever uses it holds its slot, and
-// skips it while it is gone. Every second one keeps a snapshot, from which it
-// begins again with what it knew.
+// skips it while it is gone. With keepsSnapshots every second one keeps a snapshot,
+// from which it begins again with what it knew.
 type process struct {
 	index    int                       // immutable
 	manager  *fastopt.Manager          // immutable
@@ -114,9 +114,10 @@ func (r *run) openProcess(ctx context.Context, i int, b *board, startTimeout tim
 	return nil
 }
 
-func (r *run) hasSnapshot(i int) bool { return keepsSnapshots && i%2 == 1 }
-
+// keepsSnapshots says whether processes may keep one.
 const keepsSnapshots = false
+
+func (r *run) hasSnapshot(i int) bool { return keepsSnapshots && i%2 == 1 }
 
 // declare declares everything in a registry of its own.
 func (p *process) declare(r *run) *fastopt.Registry {

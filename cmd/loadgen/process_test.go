@@ -95,7 +95,7 @@ func TestNothingUndecidedIsPruned(t *testing.T) {
 func TestRequestsBeyondTheBudgetOverflow(t *testing.T) {
 	m := newMeter(&run{})
 	now := time.Now()
-	limit := budgets[optionLane].Burst + budgetSlack
+	limit := budgets[optionLane].Burst + slackBurst
 	for i := range limit {
 		if bad := m.pour([]string{"a"}, now); bad != "" {
 			t.Fatalf("request %d: %s", i+1, bad)
@@ -105,7 +105,7 @@ func TestRequestsBeyondTheBudgetOverflow(t *testing.T) {
 		t.Fatalf("a member of a family has a budget of its own: %s", bad)
 	}
 	later := now.Add(time.Second)
-	for i := range int(budgets[optionLane].Rate) {
+	for i := range int(budgets[optionLane].Rate + slackRate) {
 		if bad := m.pour([]string{"a"}, later); bad != "" {
 			t.Fatalf("request %d of the next second: %s", i+1, bad)
 		}

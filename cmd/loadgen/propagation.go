@@ -161,6 +161,7 @@ func (r *run) watch(ctx context.Context, p *process) {
 // judgeSpread reports what did not arrive in time.
 func (r *run) judgeSpread(now, lag int64) {
 	turn, calm := r.weather.calm()
+	calm = calm && !r.starved(lag)
 	for _, m := range r.spread.judge(now, lag, turn, calm) {
 		r.violate(notSpread, m.process, r.measured, fmt.Sprintf("write %d of process %d, acknowledged %v ago, is not known here",
 			m.spread.number, m.spread.process, time.Duration(now-m.spread.end).Round(time.Millisecond)))

@@ -30,9 +30,11 @@ type run struct {
 	deaf      func(process int) bool         // immutable; a planted bug in a watcher; nil: none
 	writeFrom int                            // immutable: the first process that writes
 
-	// Planted bugs, immutable: a meter that counts each request so often, Ready
-	// that says that all is well, and snapshots that are not read.
+	// Planted bugs, immutable: a meter that counts each request so often, writes
+	// that wait so long for nothing, Ready that says that all is well, and
+	// snapshots that are not read.
 	poursTimes      float64
+	dawdles         time.Duration
 	pretends        bool
 	forgetsSnapshot bool
 

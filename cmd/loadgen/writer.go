@@ -28,12 +28,6 @@ type writer struct {
 // One write in so many is a delete.
 const deleteEvery = 8
 
-// writeBound is how long a Set may take: the timeouts of source and cache (I15).
-const writeBound = time.Second
-
-// atOnce is how long a write may take that is refused without being sent.
-const atOnce = 20 * time.Millisecond
-
 func (w *writer) loop(ctx context.Context) {
 	tick := time.NewTicker(w.gap)
 	defer tick.Stop()
@@ -63,9 +57,11 @@ func (w *writer) write(k *key, i int, deleted bool) outcome {
 	wr := k.issue(i, deleted, r.now())
 	before := p.manager.Stats().SourceTier
 	began := time.Now()
+	if r.dawdles > 0 {
+		pause(context.Background(), r.dawdles)
+	}
 	receipt, err := p.write(k, wr)
 	took := time.Since(began)
-	lag := time.Duration(r.lag.recent())
 	switch {
 	case err == nil:
 		w.acked++
@@ -88,12 +84,8 @@ func (w *writer) write(k *key, i int, deleted bool) outcome {
 			r.violate(mismatch, i, k, fmt.Sprintf("write %d failed for no reason a fault can give: %v", wr.number, err))
 		}
 	}
-	after := p.manager.Stats().SourceTier
-	if open := before.Breaker == "open" && before == after; open && took > atOnce+2*lag {
-		r.violate(tooSlow, i, k, fmt.Sprintf("write %d took %v, with the source's breaker open; allowed are %v and twice %v of timer lag", wr.number, took, atOnce, lag))
-	}
-	if took > writeBound+lag {
-		r.violate(tooSlow, i, k, fmt.Sprintf("write %d took %v, allowed are %v and %v of timer lag", wr.number, took, writeBound, lag))
+	if limit := writeLimit(before, p.manager.Stats().SourceTier, time.Duration(r.lag.recent())); took > limit {
+		r.violate(tooSlow, i, k, fmt.Sprintf("write %d took %v, of %v that the tiers and this machine excuse", wr.number, took, limit))
 	}
 	return wr.outcome
 }
