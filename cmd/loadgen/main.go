@@ -23,6 +23,7 @@
 //	reader.go, inspect.go, writer.go, doubt.go, propagation.go, recovery.go   who reads, writes and watches
 //	schedule.go, backend.go, memory.go                                        what breaks
 //	local.go, paths.go, sessions.go, probe.go                                 … with real servers, and whether it did
+//	truth.go      what the stores hold in the end
 //	run.go, report.go, progress.go, violations.go, histogram.go, lag.go       putting it together
 //	selftest.go, plants.go                                                    bugs that must be seen
 package main

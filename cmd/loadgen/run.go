@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // A run is one soak: stores, processes, everyone who reads, writes, breaks and
@@ -215,46 +212,6 @@ func (r *run) do(ctx context.Context, progress io.Writer) {
 	if err := r.closeProcesses(); err != nil {
 		r.violateAfter("", notClosed, nil, err.Error())
 	}
-}
-
-// judgeTruth looks whether the source holds, at the end, what it acknowledged
-// last: readers may never have asked it.
-func (r *run) judgeTruth() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	for keys := range slices.Chunk(r.oracle.keys, tiers.MaxBatch) {
-		names := make([]string, len(keys))
-		for i, k := range keys {
-			names[i] = k.name
-		}
-		for i, res := range r.stores.truth().Load(ctx, namespace, names) {
-			if bad := keys[i].judgeRow(res); bad != "" {
-				r.violate(lostWrite, -1, keys[i], bad)
-			}
-		}
-	}
-}
-
-// judgeRow says what is wrong with what the source holds of k, if its last
-// write that may have been applied was acknowledged.
-func (k *key) judgeRow(res tiers.Result) string {
-	last := k.last(func(w *write) bool { return w.outcome != refused })
-	switch {
-	case last.number == 0 || last.outcome != acked:
-		return ""
-	case res.Err != nil:
-		return fmt.Sprintf("the source does not answer for write %d: %v", last.number, res.Err)
-	case last.deleted:
-		if res.Kind != tiers.Absent {
-			return fmt.Sprintf("the source still holds a value, deleted by write %d", last.number)
-		}
-		return ""
-	}
-	var held string
-	if err := json.Unmarshal(res.Data, &held); err != nil || held != last.value {
-		return fmt.Sprintf("the source does not hold write %d", last.number)
-	}
-	return ""
 }
 
 // judgeLoop is everything that goes by the clock.
