@@ -99,16 +99,16 @@ func (c *convalescence) lookIntoCache(ctx context.Context) {
 }
 
 // recover waits until all is well again after a fault, and reports a violation
-// if that takes too long. It returns how long it took.
-func (r *run) recover(ctx context.Context, fault string) time.Duration {
+// if that takes too long. It returns how long it took, and whether all is well.
+func (r *run) recover(ctx context.Context, fault string) (took time.Duration, well bool) {
 	since := r.now()
 	c := r.newConvalescence(since)
 	late := false
 	for {
-		well := c.look(ctx)
-		took := time.Duration(r.now() - since)
+		well = c.look(ctx)
+		took = time.Duration(r.now() - since)
 		if ctx.Err() != nil {
-			return took
+			return took, well
 		}
 		lag := time.Duration(r.lag.recent())
 		if !late && took > recoveryBound+lag && !r.starved(int64(lag)) {
@@ -121,7 +121,7 @@ func (r *run) recover(ctx context.Context, fault string) time.Duration {
 			}
 		}
 		if well || took > recoveryPatience {
-			return took
+			return took, well
 		}
 		pause(ctx, recoveryEvery)
 	}

@@ -169,8 +169,10 @@ func (r *run) step(ctx context.Context, s step) bool {
 		})
 	}
 	parts.Wait()
-	took := r.recover(ctx, all)
-	r.weather.recovered(r.now())
+	took, well := r.recover(ctx, all)
+	if well {
+		r.weather.recovered(r.now())
+	}
 	if ctx.Err() == nil {
 		r.judgeLines(all, lines, len(s.parts))
 	}

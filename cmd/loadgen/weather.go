@@ -117,7 +117,7 @@ func (w *weather) ended(s *spell, now int64) {
 	if i < 0 {
 		return
 	}
-	w.tickLocked(now, 0) // while it counts
+	w.tickLocked(now, w.lag) // while it counts
 	w.spells = slices.Delete(w.spells, i, i+1)
 	if s.effects.cacheOut {
 		w.cacheBack = now
@@ -132,7 +132,10 @@ func (w *weather) ended(s *spell, now int64) {
 func (w *weather) recovered(now int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.unsettled, w.outSince, w.cacheBack, w.srcBack = false, 0, 0, 0
+	w.unsettled, w.cacheBack, w.srcBack = false, 0, 0
+	if w.lag <= w.tooLate {
+		w.outSince = 0
+	}
 	w.tickLocked(now, w.lag)
 }
 

@@ -87,6 +87,26 @@ func TestFaultsThatTouchAreAsIfTogether(t *testing.T) {
 	}
 }
 
+// A machine that is too slow does not become fast because a fault has ended.
+func TestASlowMachineExcusesOnAndOn(t *testing.T) {
+	w := newTestWeather()
+	w.tick(second, w.tooLate+1)
+	w.tick(5*second, w.tooLate+1)
+	w.ended(w.begin("one", effects{cacheOut: true}, 5*second), 6*second)
+	w.recovered(7 * second)
+	next := w.begin("another", effects{}, 7*second)
+	w.tick(7*second+1, w.tooLate+1)
+	if p := w.now.Load(); !p.may[graceful] || p.must != [classes]bool{} {
+		t.Errorf("may %v, must %v", p.may, p.must)
+	}
+	w.ended(next, 8*second)
+	w.tick(9*second, w.tooLate)
+	w.recovered(9 * second)
+	if p := w.now.Load(); p.may[graceful] {
+		t.Errorf("when it is fast enough: may %v", p.may)
+	}
+}
+
 func TestFaultsOverlap(t *testing.T) {
 	w := newTestWeather()
 	a := w.begin("cache", effects{cacheOut: true}, 10*second)
