@@ -221,7 +221,7 @@ func (w *world) mend(name string) {
 	case c.Err == nil && (c.Kind != f.Kind || string(c.Data) != string(f.Data)):
 		f.Replace = c.Raw
 	}
-	w.fillLocked(namespace, []tiers.Fill{f})
+	w.fillLocked(w.sites[0], namespace, []tiers.Fill{f})
 	w.mu.Unlock()
 	w.after("mend %s", name)
 }

@@ -194,9 +194,8 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 		if !j.was(p, key, absent, r.Stamp, at-d.ttl) {
 			bad("I3: fresh, and no tier said so within the TTL")
 		}
-		// A zombie's client may be told of a history that nobody has marked, and
-		// who does not use the cache of what is another's.
-		theirs := p.is.strangeSince > 0 || k.pushed.Epoch != r.Stamp.Epoch && !w.marked()
+		// A zombie's client may be told of a history that nobody has marked.
+		theirs := k.pushed.Epoch != r.Stamp.Epoch && !w.marked()
 		if k.pushed.Newer(r.Stamp) && k.losses == losses && losses == w.losses && !w.wronged && !theirs {
 			bad("I5: fresh, and older than a push")
 		}

@@ -74,7 +74,7 @@ func (w *world) damage(name string) {
 		w.mu.Lock()
 		w.store.Corrupt(namespace, key, []byte("?"))
 		w.hidden = true
-		w.announceLocked(key, tiers.Stamp{})
+		w.announceLocked(nil, key, tiers.Stamp{})
 		w.mu.Unlock()
 	case "replica":
 		w.disaster(name, nil)
