@@ -68,6 +68,12 @@ func (c cache) Lease(ctx context.Context, ns string, names []string, d time.Dura
 	return held, nil
 }
 
+// Probe is tiers.Prober's.
+func (c cache) Probe(ctx context.Context, _ string) error {
+	_, err := c.p.call(ctx, "cache probe", nil, nil, func() {})
+	return err
+}
+
 // Mark is tiers.Marker's.
 func (c markedCache) Mark(ctx context.Context, ns string) (mark tiers.Mark, err error) {
 	_, failure := c.p.call(ctx, "cache mark", nil, nil, func() { mark, err = c.p.w.store.Mark(all, ns) })
