@@ -113,7 +113,7 @@ var mutants = []mutant{
 	{"g18", "a cache that is behind is an answer (R25)", relayed, "", []edit{
 		{settle, "	case out == refused && askSource:\n		return errBehind\n", ""}}},
 	{"g19", "what the cache will not announce is not looked at again", "", "", []edit{
-		{key, "	if f.blind && k.m.pushUp.Load() {\n", "	if false {\n"}}},
+		{key, "	if f.blind && k.m.pushUp.Load() && !k.m.cache.broken.Load() {", "	if false {"}}},
 	{"g20", "Close does not wait for writes (I24)", "", "", []edit{
 		{"fastopt/manager.go", "			m.writes.Wait()\n", ""}}},
 
@@ -129,9 +129,9 @@ var mutants = []mutant{
 		{mark, "old != 0 || trusted != 0 && trusted < epoch {", "false && trusted > 0 {"}}},
 	{"k5", "the first epoch ends no freshness", "", "", []edit{
 		{mark, "old != 0 || trusted != 0 && trusted < epoch {", "old != 0 && trusted < epoch {"}}},
-	{"k6", "a later history is not learned (R28)", "", "", []edit{
+	{"k6", "a later history is not learned (R28)", "", "TestR28AMarkNewerThanTheSourceIsLearned", []edit{
 		{mark, "		h.Learn(mark.Identity)\n", "		_ = h\n"}}},
-	{"k7", "a mark that stands still does not matter", "", "", []edit{
+	{"k7", "a mark that stands still does not matter", "", "TestAnOrphanedCommitIsSeenThoughNobodyFeeds", []edit{
 		{mark, "m.source.down.Load() || s.stoodStill() < unfedAfter", "m.source.down.Load() || s.stoodStill() >= 0"}}},
 	{"k8", "records of any epoch are offered", "", "", []edit{
 		{mark, "s.checked.Load() && (marked == 0 || marked == epoch)", "s.checked.Load() && (marked == 0 || true)"}}},
@@ -139,26 +139,26 @@ var mutants = []mutant{
 		{mark, "s.refusal.Load() == nil && s.checked.Load() && ", "s.refusal.Load() == nil && "}}},
 	{"k10", "the mark is looked at once a second only", "", "", []edit{
 		{mark, "			return s.look(s.m.ctx)\n", "			return true\n"}}},
-	{"k11", "a mark that could not be read is the old one", "", "", []edit{
+	{"k11", "a mark that could not be read is the old one", "", "sim.TestARecordOfAHistoryThatNobodyCouldAskForStays", []edit{
 		{ask, "		case !sure:\n", "		case false:\n"}}},
-	{"k12", "what was read before the cache was refused stays fresh", "", "", []edit{
+	{"k12", "what was read before the cache was refused stays fresh", "", "sim.TestWhatWasReadFromAnothersCacheDoesNotStayFresh", []edit{
 		{mark, "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n		s.m.revalidate()\n", "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n"}}},
-	{"k13", "an answer of an older history than is known counts (P10)", "", "", []edit{
+	{"k13", "an answer of an older history than is known counts (P10)", "", "TestAWriteToAnOlderHistoryIsNotAcknowledged", []edit{
 		{mark, "	return epoch >= s.epoch.Load()\n", "	return true\n"}}},
 	{"k14", "the epoch of a copy's mark outlives the discovery", "", "", []edit{
 		{mark, "standing == copied && s.home == (tiers.Identity{}) {", "false {"}}},
-	{"k15", "what a process offers late is judged by an old mark", "", "", []edit{
+	{"k15", "what a process offers late is judged by an old mark", "", "sim.TestAnAnswerIsOfferedByTheMarkOfThatMoment", []edit{
 		{fill, "	point.At(point.FillSend, m, list[0].k.full)\n", "	early := m.offerable(list)\n	point.At(point.FillSend, m, list[0].k.full)\n"},
 		{fill, "m.inTime(m.offerable(list))", "m.inTime(early)"}}},
 
 	// Feeding.
-	{"f1", "a mark that was lost means no loss", "", "", []edit{
+	{"f1", "a mark that was lost means no loss", "", "TestTheRelayFindsAnotherMark", []edit{
 		{feed, "	if lost {\n", "	if lost && false {\n"}}},
 	{"f2", "a copy takes over at once", "", "", []edit{
 		{still, "	return s.still.looked-s.still.since >= int64(abandonedAfter)\n", "	return true\n"}}},
 	{"f2+", "a copy takes over by a mark that it has not looked at for long", "", "", []edit{
 		{still, " || start-s.looked > int64(gap) {", " {"}}},
-	{"f3", "a copy takes over with its own epoch", "", "", []edit{
+	{"f3", "a copy takes over with its own epoch", "", "TestACopyTakesACacheOverOnlyOnceNobodyFeedsIt", []edit{
 		{feed, "		if f.home.Epoch <= mark.Epoch {", "		if false {"}}},
 	{"f4", "a zombie's relay takes the mark back (R28)", "", "", []edit{
 		{feed, "	case newer:\n		f.learn(mark.Identity)\n		f.home = tiers.Identity{}\n		return errLater\n", "	case newer:\n		return nil\n"}}},
@@ -172,7 +172,7 @@ var mutants = []mutant{
 		{relay, "			r.resync()\n		} else if", "			_ = 0\n		} else if"}}},
 	{"f9", "a cache that is back is not offered everything", "who reads a declared option finds the cache behind, or missing it, and fills it; a mark that fell tells the relay", "", []edit{
 		{refresh, "			m.relay.resync() // it", "			_ = 0 // it"}}},
-	{"f10", "the mark is stepped while the cache may lack something", "", "", []edit{
+	{"f10", "the mark is stepped while the cache may lack something", "", "TestR34TheMarkStandsStillWhileNothingCanBeCarried", []edit{
 		{feed, "	if f.wrote.Identity == f.home && !f.r.owes() {", "	if f.wrote.Identity == f.home {"}}},
 
 	// Sweeping and correcting (P5).
@@ -182,47 +182,47 @@ var mutants = []mutant{
 		{sweep, "		if r.mendRowless(ctx, names) != nil {", "		if names == nil && r.mendRowless(ctx, names) != nil {"}}},
 	{"p3", "the patrol corrects a later history", "", "", []edit{
 		{sweep, "held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {", "false {"}}},
-	{"p3+", "the patrol corrects a later history that was marked lately", "", "", []edit{
+	{"p3+", "the patrol corrects a later history that was marked lately", "", "TestThePatrol.*|TestARecordOfAFutureEpoch.*|TestTheMarkNames.*|TestR28.*", []edit{
 		{sweep, "!m.marks.namesNow(ctx, epoch) {", "!m.marks.names(epoch) {"}}},
 	{"p4", "a source that contradicts is refused", "", "", []edit{
 		{publish, "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n", "	return false && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n"}}},
 	{"p5", "a source asked earlier contradicts", "", "", []edit{
 		{publish, "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n", "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) &&\n"}}},
-	{"p6", "a source of an earlier history contradicts", "", "", []edit{
+	{"p6", "a source of an earlier history contradicts", "", "TestR2.*|TestI4.*|TestWhatIsRepeated.*", []edit{
 		{publish, "(a.rec.Stamp.Epoch == cur.seen.Epoch ||", "(true || a.rec.Stamp.Epoch == cur.seen.Epoch ||"}}},
 	{"p6+", "only a source of the same history contradicts", "", "", []edit{
 		{publish, " || cur.key.m.marks.unheard(cur.seen.Epoch))", ")"}}},
 	{"p7", "of two values with one stamp the first stays (R27)", "", "", []edit{
 		{publish, "if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
-	{"p8", "of two values with one stamp the cache's stays (R27)", "", "", []edit{
+	{"p8", "of two values with one stamp the cache's stays (R27)", "", "TestR27AnotherValueOfTheSameStampInTheCacheIsReplaced", []edit{
 		{ask, "		return sumOf(*q.said) != sumOf(rec)\n", "		return false\n"}}},
-	{"p9", "an answer of an earlier history replaces a record", "", "", []edit{
+	{"p9", "an answer of an earlier history replaces a record", "", "TestR2.*|TestARecord.*|TestAWriteToAnOlder.*|TestAn?Future.*", []edit{
 		{ask, "		return q.cause == errEpoch && q.said.Stamp.Newer(rec.Stamp)\n", "		return q.said.Stamp.Newer(rec.Stamp)\n"}}},
 
 	// Leases (I8).
 	{"l1", "who has no lease asks all the same", "", "", []edit{
 		{lease, "		if held || want[i].k.leased", "		if true || want[i].k.leased"}}},
 	{"l2", "a lease without an end", "", "", []edit{
-		{lease, "	f.parked = time.AfterFunc(l.m.leaseFor(),", "	f.parked = time.AfterFunc(time.Hour,"}}},
+		{lease, "	f.parked = time.AfterFunc(l.m.cfg.LeaseTime,", "	f.parked = time.AfterFunc(time.Hour,"}}},
 	{"l3", "a push before one waits is missed", "the lease ends", "", []edit{
 		{lease, "	if f.token != f.k.token() { // the push came already\n", "	if false { // the push came already\n"}}},
 	{"l4", "a push wakes nobody who waits for it", "the reload that the push starts wakes the flight, too", "", []edit{
 		{refresh, "		m.loader.unpark(k)\n", ""}}},
-	{"l5", "one waits though no push can come", "", "", []edit{
+	{"l5", "one waits though no push can come", "", "TestALostChannelWakes.*|TestWithoutLeasesOrPushesEveryProcessAsks", []edit{
 		{lease, "	case l.closed, !l.m.pushUp.Load():\n", "	case l.closed:\n"}}},
 
 	// Renewal without a request (P7).
 	{"u1", "renewed though a push came", "", "", []edit{
 		{key, "	if k.held.Load() != token+1 || !lately", "	if k.held.Load() == 0 || token == 0 && never == 0 || !lately"},
 		{key, "	if cur.key != k || cur.token != token ||", "	if cur.key != k ||"}}},
-	{"u2", "renewed though nobody feeds the cache", "", "", []edit{
+	{"u2", "renewed though nobody feeds the cache", "", "TestWhatEndsRenewalWithoutARequest|TestAnOrphaned.*", []edit{
 		{key, " || !m.marks.fed() {", " {"}}},
 	{"u3", "renewed by a heartbeat of long ago", "", "", []edit{
 		{key, " || !lately || !m.pushUp", " || !m.pushUp"},
 		{key, "	lately := now-alive < min(int64(aliveFor), k.lives.ttl/2)\n", "	alive = now\n"}}},
 	{"u4", "renewed though what the cache told was not believed", "", "", []edit{
 		{settle, "	f.held = a.origin == Cache && out != refused\n", "	f.held = true\n"}}},
-	{"u5", "what nobody feeds counts", "", "", []edit{
+	{"u5", "what nobody feeds counts", "", "TestAnOrphanedCommitIsSeenThoughNobodyFeeds|TestAPoisonedCacheThatNobodyFeeds.*", []edit{
 		{ask, "	case !marks.fed():\n", "	case false:\n"}}},
 
 	// Writes.
@@ -230,7 +230,7 @@ var mutants = []mutant{
 		{fill, "		if f.asked < oldest {", "		if f.asked < oldest && false {"}}},
 	{"w2", "a conflict leaves the key fresh", "", "", []edit{
 		{write, "		if unknown || c.If != nil {", "		if unknown {"}}},
-	{"w3", "a withheld fill counts as taken (I16)", "", "", []edit{
+	{"w3", "a withheld fill counts as taken (I16)", "", "TestR23ALateWriteIsSaidAndRepaired|TestAWriteOfAnUnmarkedEpochIsWithheldAndRepaired", []edit{
 		{fill, "	all = len(some) == len(list)\n	cache", "	all = true\n	cache"},
 		{fill, "	if len(some) == 0 || cache == nil {\n		return false\n", "	if len(some) == 0 || cache == nil {\n		return true\n"}}},
 }

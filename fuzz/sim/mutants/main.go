@@ -1,6 +1,6 @@
 // Command mutants plants bugs in a copy of the library, one at a time, and says
 // how many seeds the simulator needs to find each. What the simulator does not
-// simulate, or meets too seldom, has a killer: a test of package fastopt. A bug that
+// simulate, or meets too seldom, has a killer: a test of package fastopt or sim. A bug that
 // is not found ends the command with status 1, unless it is known to be harmless:
 // where two guards stand, either alone is enough.
 //
@@ -23,7 +23,7 @@ import (
 type mutant struct {
 	name, what string
 	harmless   string // why no seed can find it; "" if one must
-	killer     string // the test of package fastopt that finds it; "": the simulator
+	killer     string // the test that finds it, of package fastopt or, as sim.Test…, of sim; "": the simulator
 	edits      []edit
 }
 
@@ -117,8 +117,12 @@ func (m mutant) hunt(root string, seeds int, all bool) (string, error) {
 
 // unitTest runs m's killer on the copy in dir.
 func (m mutant) unitTest(dir string) (string, error) {
-	cmd := exec.Command("go", "test", "./fastopt", "-run", "^("+m.killer+")$", "-count", "1", "-timeout", "5m")
-	cmd.Dir = dir
+	name, module, pkg := m.killer, dir, "./fastopt"
+	if after, ok := strings.CutPrefix(name, "sim."); ok {
+		name, module, pkg = after, filepath.Join(dir, "fuzz"), "./sim"
+	}
+	cmd := exec.Command("go", "test", pkg, "-run", "^("+name+")$", "-count", "1", "-timeout", "5m")
+	cmd.Dir = module
 	out, err := cmd.CombinedOutput()
 	switch failed := failure.FindSubmatch(out); {
 	case failed != nil:
