@@ -91,7 +91,7 @@ func (w *world) callInTheDark(p *process, key int) {
 	most := loadTimeout
 	if w.rng.IntN(4) > 0 {
 		switch {
-		case refusing(s.CacheTier) && refusing(s.SourceTier):
+		case refusing(s.CacheTier) && refusing(s.SourceTier) && !w.flies(p, names[key]):
 			most = 0
 			w.count("load in vain")
 		case state == fastopt.Stale:
@@ -116,6 +116,12 @@ func (w *world) callInTheDark(p *process, key int) {
 		w.judge.fail("I13: p%d: a call for %s (%v) has not ended after %v, and may take %v", p.id, names[key], state, took, most)
 	}
 	w.quiet()
+}
+
+// flies reports whether a request for name that was sent earlier is under way, which
+// a Load may join.
+func (w *world) flies(p *process, name string) bool {
+	return slices.ContainsFunc(w.sorted(), func(it *item) bool { return it.p == p && it.concerns(name) })
 }
 
 // refusing reports whether a tier is not asked at all, but for probes.

@@ -45,7 +45,7 @@ var historyNames = []string{"failover", "zombie", "standby", "set back"}
 // drawFrom draws a world.
 func drawFrom(seed uint64, r *rand.Rand) draw {
 	d := draw{seed: seed, procs: 1 + r.IntN(3), keys: 1 + r.IntN(len(names)), points: map[point.Point]bool{}, faults: map[string]bool{}}
-	d.ttl = []time.Duration{420, 600, 1000, 3000}[r.IntN(4)] * time.Millisecond
+	d.ttl = []time.Duration{550, 700, 1000, 3000}[r.IntN(4)] * time.Millisecond
 	d.grace = []time.Duration{fastopt.NoGrace, 300 * time.Millisecond, 2 * time.Second, 2 * time.Second, fastopt.Forever}[r.IntN(5)]
 	for _, p := range points {
 		d.points[p] = r.IntN(10) < 7
