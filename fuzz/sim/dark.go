@@ -173,6 +173,8 @@ func (w *world) atNight() {
 	if w.after("the dawn"); w.ok() {
 		w.calm(w.recovers())
 	}
+	for w.stir() && w.ok() { // a second look for a write in doubt may just have begun
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range w.procs {
