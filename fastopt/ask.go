@@ -1,8 +1,10 @@
 package fastopt
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -65,19 +67,33 @@ func (m *Manager) loadFromCache(fs []*flight) ([]tiers.Result, int64) {
 		names[i] = f.k.full
 	}
 	point.At(point.FlightSend, m, names[0])
+	start := m.now()
+	leave, err := m.cache.enter()
+	if err != nil {
+		return failedAll(names, err), start
+	}
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
 	defer cancel()
-	start := m.now()
 	results := m.cfg.Cache.Load(ctx, m.cfg.Namespace, names)
-	m.cache.observe(worst(results))
+	leave(worst(results))
 	return results, start
+}
+
+// failedAll is the outcome of a call that was not made.
+func failedAll(names []string, err error) []tiers.Result {
+	results := make([]tiers.Result, len(names))
+	for i, name := range names {
+		results[i] = tiers.Result{Record: tiers.Record{Name: name}, Err: err}
+	}
+	return results
 }
 
 // cacheSaid publishes one result of the cache, or adds it to the rest. sure: what
 // is known of the mark is newer than the result, if that matters.
 func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int64, sure bool) []question {
-	q := question{flight: f, cause: r.Err, fill: true}
+	q := question{flight: f, fill: true}
 	if r.Err != nil {
+		q.cause = fmt.Errorf("cache: %w", r.Err)
 		l.m.stats.cacheMisses.Add(1)
 		if c, ok := errors.AsType[*tiers.CorruptError](r.Err); ok {
 			l.m.stats.corrupt.Add(1)
@@ -119,29 +135,40 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 	return rest
 }
 
-// askSource asks the source for all questions, publishes its answers, and
-// offers them to the cache.
+// askSource asks the source for all questions, but for those that another
+// process asks for, as soon as the budget allows.
 func (l *loader) askSource(qs []question) {
-	m := l.m
 	if qs = l.lease(qs); len(qs) == 0 {
 		return
 	}
-	if m.cfg.Source == nil {
+	if l.m.cfg.Source == nil {
 		for _, q := range qs {
-			l.land(q.flight, 0, unavailable("cache", q.cause))
+			l.land(q.flight, 0, fmt.Errorf("%w: %w", ErrUnavailable, q.cause))
 		}
 		return
 	}
+	l.queueUp(qs)
+}
+
+// ask asks the source for all questions, publishes its answers, and offers them
+// to the cache.
+func (l *loader) ask(qs []question) {
+	m := l.m
 	names := make([]string, len(qs))
 	for i, q := range qs {
 		names[i] = q.k.full
 	}
 	point.At(point.FlightSend, m, names[0])
+	leave, err := m.source.enter()
+	if err != nil {
+		l.sourceSilent(qs, err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.SourceTimeout)
 	start := m.now()
 	results := m.cfg.Source.Load(ctx, m.cfg.Namespace, names)
 	cancel()
-	m.source.observe(worst(results))
+	leave(worst(results))
 	m.stats.sourceLoads.Add(1)
 	var fills []filling
 	var silent, slow []question
@@ -152,7 +179,7 @@ func (l *loader) askSource(qs []question) {
 			err = errOlder
 		}
 		if err != nil {
-			q.cause = errors.Join(err, q.cause)
+			q.cause = and(err, q.cause)
 			silent = append(silent, q)
 			continue
 		}
@@ -163,15 +190,16 @@ func (l *loader) askSource(qs []question) {
 		}
 	}
 	fills = append(fills, l.settleApart(slow, late)...)
-	l.sourceSilent(silent)
+	l.sourceSilent(silent, nil)
 	m.fill(m.ctx, fills)
 }
 
-// sourceSilent lands what the source did not answer.
-func (l *loader) sourceSilent(qs []question) {
+// sourceSilent lands what the source did not answer. why is the reason of all, if
+// not nil.
+func (l *loader) sourceSilent(qs []question, why error) {
 	l.liveOn(qs)
 	for _, q := range qs {
-		silent := unavailable("source", q.cause)
+		silent := unavailable("source", and(why, q.cause))
 		switch {
 		case q.unfed == nil:
 			l.land(q.flight, 0, silent)
@@ -181,6 +209,14 @@ func (l *loader) sourceSilent(qs []question) {
 			l.liveOnUnfed(q, silent)
 		}
 	}
+}
+
+// and is both errors in one line; either may be nil.
+func and(a, b error) error {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	return fmt.Errorf("%w; %w", a, b)
 }
 
 // liveOnUnfed settles q by what the cache said: while the source does not

@@ -136,24 +136,32 @@ func (m *Manager) IsSet(ctx context.Context, name string) (bool, error) {
 	ctx, cancel := context.WithTimeout(orEnded(ctx), m.cfg.SourceTimeout)
 	defer cancel()
 	var load func(context.Context, string, []string) []tiers.Result
-	tier, known := "source", m.marks.answered
+	t, known := &m.source, m.marks.answered
 	switch {
 	case m.cfg.Source != nil:
+		if err := m.loader.options.bucket.Wait(ctx); err != nil {
+			return false, failed("query", name, unavailable("source", err))
+		}
 		load = m.cfg.Source.Load
 	case m.cfg.Cache != nil:
 		if err := m.marks.refused(); err != nil {
 			return false, failed("query", name, unavailable("cache", err))
 		}
-		load, tier, known = m.cfg.Cache.Load, "cache", m.marks.knows
+		load, t, known = m.cfg.Cache.Load, &m.cache, m.marks.knows
 	default:
 		return false, nil
 	}
+	leave, err := t.enter()
+	if err != nil {
+		return false, failed("query", name, unavailable(t.name, err))
+	}
 	res := load(ctx, m.cfg.Namespace, []string{name})[0]
+	leave(worst([]tiers.Result{res}))
 	if res.Err == nil && !known(res.Stamp.Epoch) {
 		res.Err = errOlder
 	}
 	if res.Err != nil {
-		return false, failed("query", name, unavailable(tier, res.Err))
+		return false, failed("query", name, unavailable(t.name, res.Err))
 	}
 	return res.Kind == tiers.Value, nil
 }

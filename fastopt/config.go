@@ -2,7 +2,6 @@ package fastopt
 
 import (
 	"cmp"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -125,11 +124,11 @@ func (c Config) withDefaults() (_ Config, err error) {
 	if c, err = c.withTimes(); err != nil {
 		return c, err
 	}
-	if c.OptionBudget, err = c.OptionBudget.or(optionBudget); err != nil {
-		return c, because(ErrConfig, "OptionBudget.%v", err)
+	if c.OptionBudget, err = c.OptionBudget.or("OptionBudget", optionBudget); err != nil {
+		return c, err
 	}
-	if c.FamilyBudget, err = c.FamilyBudget.or(familyBudget); err != nil {
-		return c, because(ErrConfig, "FamilyBudget.%v", err)
+	if c.FamilyBudget, err = c.FamilyBudget.or("FamilyBudget", familyBudget); err != nil {
+		return c, err
 	}
 	if n := len(c.SnapshotKey); n != 0 && n != 32 {
 		return c, because(ErrConfig, "SnapshotKey has %d bytes: must be 32, or none", n)
@@ -215,16 +214,16 @@ func (c Config) livesOf(d *decl) (lives, error) {
 	return l, nil
 }
 
-// or completes b by what o says.
-func (b Budget) or(o Budget) (Budget, error) {
+// or completes b, the Config's of that name, by what o says.
+func (b Budget) or(name string, o Budget) (Budget, error) {
 	b.Rate, b.Burst, b.AtOnce = cmp.Or(b.Rate, o.Rate), cmp.Or(b.Burst, o.Burst), cmp.Or(b.AtOnce, o.AtOnce)
 	switch {
 	case !(b.Rate >= 0.1 && b.Rate <= 10_000): // NaN is neither
-		return b, fmt.Errorf("Rate %v: must be 0.1 to 10,000 per second", b.Rate)
+		return b, because(ErrConfig, "%s.Rate %v: must be 0.1 to 10,000 per second", name, b.Rate)
 	case b.Burst < 1 || b.Burst > 10_000:
-		return b, fmt.Errorf("Burst %d: must be 1 to 10,000", b.Burst)
+		return b, because(ErrConfig, "%s.Burst %d: must be 1 to 10,000", name, b.Burst)
 	case b.AtOnce < 1 || b.AtOnce > 64:
-		return b, fmt.Errorf("AtOnce %d: must be 1 to 64", b.AtOnce)
+		return b, because(ErrConfig, "%s.AtOnce %d: must be 1 to 64", name, b.AtOnce)
 	}
 	return b, nil
 }

@@ -34,12 +34,18 @@ func (x *expirer) run() {
 	}
 }
 
-// expect has the expirer come earlier if an entry that was just published may
-// not be used beyond deadline.
-func (x *expirer) expect(deadline int64) {
-	if deadline < x.wake.Load() {
+// expect has the expirer come earlier if an entry was just published of which a
+// warning may have to be given at an instant before it comes.
+func (x *expirer) expect(warning int64) {
+	if warning < x.wake.Load() {
 		ring(x.kick)
 	}
+}
+
+// warning is when to warn of the end of what was confirmed at asked: when half of
+// the grace is used, and in any case after every refresh that is planned.
+func (l lives) warning(asked int64) int64 {
+	return later(asked, l.usable) - max((l.usable-l.ttl)/2, l.ttl/20)
 }
 
 // pass expires what is due, and returns how long until the next pass.
@@ -64,7 +70,7 @@ func (x *expirer) pass() time.Duration {
 			continue
 		}
 		deadline := later(asked, k.lives.usable)
-		half := deadline - max((k.lives.usable-k.lives.ttl)/2, k.lives.ttl/20) // past every refresh
+		warning := k.lives.warning(asked)
 		switch {
 		case now >= deadline:
 			if k.expire(m, asked) {
@@ -74,11 +80,11 @@ func (x *expirer) pass() time.Duration {
 			} else { // a renewal won: its deadline is a later one
 				next = 0
 			}
-		case now >= half:
+		case now >= warning:
 			nearing = append(nearing, k.name)
 			next = min(next, deadline-now)
 		default:
-			next = min(next, half-now)
+			next = min(next, warning-now)
 		}
 	}
 	x.tell(nearing, fallen)

@@ -2,6 +2,7 @@ package fastopt
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -49,6 +50,11 @@ func (m *Manager) fill(ctx context.Context, list []filling) (all bool) {
 	if len(some) == 0 || cache == nil {
 		return false
 	}
+	leave, err := m.cache.enter()
+	if err != nil {
+		m.stats.fillsFailed.Add(uint64(len(fills)))
+		return false
+	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.CacheTimeout)
 	results := cache.Fill(ctx, m.cfg.Namespace, fills)
 	cancel()
@@ -64,10 +70,18 @@ func (m *Manager) fill(ctx context.Context, list []filling) (all bool) {
 		}
 		some[i].k.clean(some[i].dirty)
 	}
-	if failure != nil {
-		m.cache.observe(failure)
+	if unusable(failure) {
+		leave(failure)
+	} else {
+		leave(nil)
 	}
 	return all && failure == nil
+}
+
+// unusable reports whether err says that a tier could not answer, not that it
+// refuses what it was given.
+func unusable(err error) bool {
+	return errors.Is(err, tiers.ErrUnavailable) || errors.Is(err, tiers.ErrSetup)
 }
 
 // offerable returns what of list the cache may be offered.

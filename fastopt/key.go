@@ -126,7 +126,7 @@ func (k *key) succeeded(asked int64, f *flight) {
 	if f.held && !f.blind {
 		k.held.Store(f.token + 1)
 	}
-	if f.blind && k.m.pushUp.Load() {
+	if f.blind && k.m.pushUp.Load() && !k.m.cache.broken.Load() { // else all is due when it answers again
 		k.lookAgain()
 		return
 	}
@@ -186,7 +186,11 @@ func (k *key) outlive(now int64) {
 
 func (k *key) failed(err error) {
 	n := k.fails.Add(1)
-	at := k.m.attemptIn(min(firstRetry<<min(n-1, 10), lastRetry))
+	wait := min(firstRetry<<min(n-1, 10), lastRetry)
+	if k.m.dark() { // whoever answers first makes it due
+		wait = darkRetry
+	}
+	at := k.m.attemptIn(wait)
 	k.lastErr.Store(&err)
 	k.retryAt.Store(at)
 	k.held.Store(0)
@@ -216,4 +220,5 @@ func (m *Manager) attemptIn(wait time.Duration) int64 {
 const (
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 250 * time.Millisecond
+	darkRetry  = time.Second // while nothing would be sent
 )

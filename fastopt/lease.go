@@ -19,10 +19,6 @@ import (
 // maxWaits is how often a flight waits for others before it asks all the same.
 const maxWaits = 2
 
-// leaseFor is how long a lease lasts: a holder that answers at all has filled
-// the cache by then.
-func (m *Manager) leaseFor() time.Duration { return m.cfg.SourceTimeout + 3*m.cfg.CacheTimeout }
-
 // lease returns the questions that this process is to ask the source, and parks
 // the flights of the others.
 func (l *loader) lease(qs []question) (mine []question) {
@@ -42,7 +38,7 @@ func (l *loader) lease(qs []question) (mine []question) {
 	}
 	for i, held := range l.m.leases(cache, want) {
 		if held {
-			want[i].k.leased.Store(l.m.now() + int64(l.m.leaseFor()))
+			want[i].k.leased.Store(l.m.now() + int64(l.m.cfg.LeaseTime))
 		}
 		if held || want[i].k.leased.Load() > l.m.now() || !l.park(want[i].flight) {
 			mine = append(mine, want[i])
@@ -58,13 +54,15 @@ func (m *Manager) leases(cache tiers.Cache, qs []question) []bool {
 	for i, q := range qs {
 		names[i] = q.k.full
 	}
-	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
-	defer cancel()
-	held, err := cache.Lease(ctx, m.cfg.Namespace, names, m.leaseFor())
-	if err == nil {
-		return held
+	if leave, err := m.cache.enter(); err == nil {
+		ctx, cancel := context.WithTimeout(m.ctx, m.cfg.CacheTimeout)
+		defer cancel()
+		held, err := cache.Lease(ctx, m.cfg.Namespace, names, m.cfg.LeaseTime)
+		if leave(err); err == nil {
+			return held
+		}
 	}
-	held = make([]bool, len(qs))
+	held := make([]bool, len(qs))
 	for i := range held {
 		held[i] = true
 	}
@@ -90,7 +88,7 @@ func (l *loader) park(f *flight) bool {
 		l.dispatchLocked()
 		return true
 	}
-	f.parked = time.AfterFunc(l.m.leaseFor(), func() { l.unpark(f.k) })
+	f.parked = time.AfterFunc(l.m.cfg.LeaseTime, func() { l.unpark(f.k) })
 	return true
 }
 

@@ -148,7 +148,7 @@ func (m *Manager) backOff(ctx context.Context, waiting []*waiter) bool {
 		}
 	}
 	wait := time.Duration(at - m.now())
-	if wait <= 0 {
+	if wait <= 0 || m.dark() { // then it fails at once
 		return true
 	}
 	left := time.Until(ends)

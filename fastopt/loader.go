@@ -14,7 +14,8 @@ import (
 // library: their deadline is its own, a caller may leave, and the answer is
 // published all the same. Flights started together travel in one batch, so
 // that any number of options costs one round trip per tier; a few batches may
-// be under way at once, so that a slow one delays no other key.
+// be under way at once, so that a slow one delays no other key. What the cache
+// does not settle waits in a lane for the source (lane.go).
 
 const maxBatches = 4
 
@@ -26,8 +27,10 @@ type loader struct {
 	mu      sync.Mutex
 	flights map[string]*flight // guarded by mu: newest flight per key, until it lands
 	queue   []*flight          // guarded by mu: not yet in a batch
-	batches int                // guarded by mu: under way
+	batches int                // guarded by mu: under way through the cache
 	closed  bool               // guarded by mu
+
+	options, members lane // to the source
 }
 
 // A flight is one load of one key.
@@ -170,6 +173,11 @@ func (l *loader) close() {
 			f.parked.Stop()
 			f.parked = nil
 			queue = append(queue, f)
+		}
+	}
+	for _, n := range l.lanes() {
+		for _, q := range n.emptyLocked() {
+			queue = append(queue, q.flight)
 		}
 	}
 	l.mu.Unlock()

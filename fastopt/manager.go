@@ -45,8 +45,8 @@ type Manager struct {
 	relay     relay
 	marks     marks
 	clocks    clocks
-	cache     tierState
-	source    tierState
+	cache     tier
+	source    tier
 	stats     counters
 
 	gate   sync.Mutex     // held to begin a write, and to close done
@@ -142,13 +142,12 @@ func (m *Manager) declares(name string) bool {
 
 // init starts every handle anew, and the goroutines.
 func (m *Manager) init() {
-	m.loader = loader{m: m, flights: map[string]*flight{}}
+	m.loader.init(m)
 	m.refresher = refresher{m: m, kick: make(chan struct{}, 1), reads: make(chan memberRead, 1024)}
 	m.expirer = expirer{m: m, kick: make(chan struct{}, 1)}
 	m.relay = relay{m: m, wanted: make(chan struct{}, 1), refused: map[string]tiers.Stamp{}}
 	m.repairer = repairer{m: m, kick: make(chan struct{}, 1), dirty: map[*key]*repair{}}
-	m.cache = tierState{name: "cache", log: m.cfg.Logger, since: time.Now()}
-	m.source = tierState{name: "source", log: m.cfg.Logger, since: time.Now()}
+	m.initTiers()
 	m.marks.init(m)
 	m.clocks.init(m)
 	for _, k := range m.keys {
@@ -161,6 +160,11 @@ func (m *Manager) init() {
 	m.work.Go(m.refresher.run)
 	m.work.Go(m.expirer.run)
 	m.work.Go(m.repairer.run)
+	for _, t := range []*tier{&m.cache, &m.source} {
+		if t.ask != nil {
+			m.work.Go(t.run)
+		}
+	}
 }
 
 // firstLoad waits for the first complete load. If it does not come in time that
@@ -246,13 +250,16 @@ func (m *Manager) checkSource(ctx context.Context) error {
 	if m.cfg.Source == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.cfg.StartTimeout/5)
-	defer cancel()
-	_, err := m.cfg.Source.Identity(ctx)
+	leave, err := m.source.enter()
 	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.StartTimeout/5, 2*m.cfg.SourceTimeout))
+	defer cancel()
+	if _, err = m.cfg.Source.Identity(ctx); err != nil {
 		err = fmt.Errorf("source: %w", err)
 	}
-	m.source.observe(err)
+	leave(err)
 	return err
 }
 

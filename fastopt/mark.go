@@ -208,9 +208,19 @@ func (s *marks) look(ctx context.Context) (told bool) {
 }
 
 func (s *marks) read(ctx context.Context) (tiers.Mark, error) {
+	leave, err := s.m.cache.enter()
+	if err != nil {
+		return tiers.Mark{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.m.cfg.CacheTimeout)
 	defer cancel()
-	return s.marker.Mark(ctx, s.m.cfg.Namespace)
+	mark, err := s.marker.Mark(ctx, s.m.cfg.Namespace)
+	if unusable(err) {
+		leave(err)
+	} else {
+		leave(nil)
+	}
+	return mark, err
 }
 
 // judge draws the consequences of mark. Guarded by one.
@@ -256,11 +266,15 @@ func (s *marks) learnHome(ctx context.Context) {
 	if s.m.cfg.Source == nil || s.m.source.down.Load() {
 		return
 	}
+	leave, err := s.m.source.enter()
+	if err != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.m.cfg.SourceTimeout)
 	defer cancel()
 	id, err := s.m.cfg.Source.Identity(ctx)
-	if err != nil {
-		return // who loads from it will notice
+	if leave(err); err != nil {
+		return
 	}
 	if s.owner != (tiers.Identity{}) {
 		standing := standingOf(s.owner, id)

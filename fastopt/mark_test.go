@@ -92,7 +92,7 @@ func TestACacheThatNobodyFeedsIsBelievedWhileTheSourceIsDown(t *testing.T) {
 				t.Fatalf("%+v, %+v", f, b)
 			}
 		}
-		if n := w.source.Calls(faults.Load); n > 330 || !m.Stats().CacheFed { // once a second, whether it answers again
+		if n := w.source.Calls(faults.Load); n > 420 || !m.Stats().CacheFed { // every 750 ms, whether it answers again
 			t.Errorf("%d loads of a source that is down", n)
 		}
 		w.sql("foo", "6") // nobody carries it, and the source is back

@@ -116,7 +116,7 @@ func (k *key) install(a *answer) outcome {
 			if corrects {
 				k.m.corrected(k.full, cur.seen, a.rec.Stamp)
 			}
-			k.m.expirer.expect(later(a.asked, k.lives.usable))
+			k.m.expirer.expect(k.lives.warning(a.asked))
 			return changed
 		}
 	}

@@ -234,20 +234,16 @@ func TestR54ASlowBatchDelaysNoOtherKey(t *testing.T) {
 		var f fleet
 		f.add(w, cfg)
 		slow := make(chan fastopt.Reading[int])
-		for i := range 3 {
-			w.sql(fmt.Sprint("f/slow", i), "7")
-			go func() { slow <- f.limits[0].Load(ctx, fmt.Sprint("slow", i)) }()
-			settle()
-		}
+		w.sql("f/slow", "7")
+		go func() { slow <- f.limits[0].Load(ctx, "slow") }()
+		settle()
 		w.sql("f/x", "5")
 		start := time.Now()
 		want(t, f.limits[0].Load(ctx, "x"), 5, fastopt.Fresh, fastopt.Source)
 		if d := time.Since(start); d > 0 {
-			t.Errorf("a Load beside slow ones took %v", d)
+			t.Errorf("a Load beside a slow one took %v", d)
 		}
-		for range 3 {
-			want(t, <-slow, 7, fastopt.Fresh, fastopt.Source)
-		}
+		want(t, <-slow, 7, fastopt.Fresh, fastopt.Source)
 	})
 }
 

@@ -34,7 +34,7 @@ func (e *TierError) Unwrap() error { return e.Err }
 // their TTL.
 func (m *Manager) Ready() error {
 	var errs []error
-	for _, t := range []*tierState{&m.cache, &m.source} {
+	for _, t := range []*tier{&m.cache, &m.source} {
 		if err := t.failure(); err != nil {
 			errs = append(errs, &TierError{Tier: t.name, Since: t.when(), Err: err})
 		}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -21,9 +20,6 @@ type refresher struct {
 	m     *Manager
 	kick  chan struct{}
 	reads chan memberRead // of families: missing or old
-
-	probing atomic.Bool // the source is being asked whether it answers again
-	probeAt int64       // ns since Open: not before
 
 	mu     sync.Mutex
 	pushed []*key // guarded by mu: to be reloaded at once
@@ -50,7 +46,6 @@ func (r *refresher) run() {
 		unring(r.kick) // one that came with the timer, as in sleep
 		r.m.clocks.look()
 		r.m.checkPushes()
-		r.probe()
 		r.mu.Lock()
 		now := r.pushed
 		r.pushed = nil
@@ -85,27 +80,6 @@ func (r *refresher) due() ([]*key, time.Duration) {
 	return due, max(time.Duration(next), gather)
 }
 
-// probeGap is the time between two questions to a source that failed.
-const probeGap = time.Second
-
-// probe asks a source that failed whether it answers again: while the cache
-// tells all, nothing else would, and Ready would tell of it for ever.
-func (r *refresher) probe() {
-	now := r.m.now()
-	if !r.m.source.down.Load() || now < r.probeAt || !r.probing.CompareAndSwap(false, true) {
-		return
-	}
-	r.probeAt = now + int64(probeGap)
-	r.m.work.Go(func() {
-		defer r.probing.Store(false)
-		ctx, cancel := context.WithTimeout(r.m.ctx, r.m.cfg.SourceTimeout)
-		defer cancel()
-		// A Load, of whatever name, for it is loads that matter: a locked table
-		// does not keep a source from telling its identity.
-		r.m.source.observe(worst(r.m.cfg.Source.Load(ctx, r.m.cfg.Namespace, []string{r.m.cfg.Namespace})))
-	})
-}
-
 // loadMembers loads what readers of families found missing or old, batched.
 func (r *refresher) loadMembers(read memberRead) {
 	var keys []*key
@@ -138,6 +112,7 @@ func (r *refresher) read(m memberRead) bool {
 	case r.reads <- m:
 		return true
 	default:
+		r.m.stats.dropped.Add(1)
 		return false
 	}
 }
@@ -250,6 +225,9 @@ func (m *Manager) handle(e tiers.Event) {
 		m.revalidate()
 		m.loader.unparkAll()
 	case tiers.Alive:
+		if m.cfg.Cache != nil {
+			ring(m.cache.hurry) // it answers, by all signs
+		}
 		m.aliveSince.Store(max(m.instant(e.Since), m.aliveSince.Load()))
 		if !m.pushUp.Swap(true) {
 			m.cfg.Logger.Info("fastopt: pushes arrive")
@@ -265,8 +243,7 @@ func (m *Manager) revalidate() {
 	m.moved.Add(1)
 	now := m.now()
 	for _, k := range m.keys {
-		spread := min(k.lives.ttl/4, int64(time.Second))
-		at := now + int64(m.jitter()*float64(spread))
+		at := now + int64(m.jitter()*float64(k.spread()))
 		k.due.Store(min(k.due.Load(), at))
 	}
 	m.refresher.poke()

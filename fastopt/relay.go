@@ -36,6 +36,7 @@ const (
 	relayStuck = 10 * time.Second       // of failure, after which another process may do better
 	resyncGap  = time.Second            // at least between two passes over everything
 	electAgain = 5 * time.Second        // after the source said that it is not usable
+	sayAfter   = 2                      // failures in a row: one slow answer is no outage
 )
 
 // A relay is what one manager does for all processes of its namespace while it
@@ -129,6 +130,9 @@ func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
 // the cache has answered.
 func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, error) {
 	for {
+		if err := r.m.source.refuses(); err != nil {
+			return cursor, err
+		}
 		bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
 		changes, err := r.m.cfg.Source.Changes(bound, r.m.cfg.Namespace, cursor)
 		cancel()
@@ -166,10 +170,12 @@ type trouble struct {
 	resign func()
 	doing  string
 	fails  int
+	said   bool
 	since  int64 // of the first failure, ns since Open
 }
 
-// wait notes a failure and returns how long to wait before the next attempt.
+// wait notes a failure and returns how long to wait before the next attempt. That
+// a tier does not answer is said already.
 func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	m := t.r.m
 	if ctx.Err() != nil {
@@ -182,7 +188,8 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if t.fails++; t.fails == 1 {
 		t.since = m.now()
 	}
-	if t.fails == downAfter {
+	if known := m.source.down.Load() || m.cache.down.Load(); !known && !t.said && t.fails >= sayAfter {
+		t.said = true
 		m.cfg.Logger.Warn("fastopt: the relay fails: changes that others made may be seen late", "doing", t.doing, "error", err)
 	}
 	if m.now()-t.since > int64(relayStuck) && !errors.Is(err, errMark) {
@@ -194,8 +201,8 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 
 // over notes a success.
 func (t *trouble) over() {
-	if t.fails >= downAfter {
+	if t.said {
 		t.r.m.cfg.Logger.Info("fastopt: the relay works again", "doing", t.doing)
 	}
-	t.fails = 0
+	t.fails, t.said = 0, false
 }

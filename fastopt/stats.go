@@ -1,14 +1,8 @@
 package fastopt
 
 import (
-	"context"
-	"errors"
-	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // What an operator is told: counters, readiness, and one log line per change of
@@ -109,8 +103,13 @@ func (c *counters) lag(ns int64) {
 // Stats returns the counters. They are read one by one.
 func (m *Manager) Stats() Stats {
 	c := &m.stats
+	a := m.ages()
 	return Stats{
-		Options: len(m.keys), FamilyKeys: m.dynamic.Size(),
+		Stale: a.Stale, Expired: a.Expired, Unloaded: a.Unloaded, Oldest: a.Oldest,
+		CacheTier: m.cache.stats(), SourceTier: m.source.stats(),
+		BudgetWaits: c.budgetWaits.Load(), RetriesWaited: c.retriesWaited.Load(), Dropped: c.dropped.Load(),
+		Unverified: c.unverified.Load(),
+		Options:    len(m.keys), FamilyKeys: m.dynamic.Size(),
 		CacheHits: c.cacheHits.Load(), CacheMisses: c.cacheMisses.Load(), CacheCorrupt: c.corrupt.Load(),
 		CacheBehind: c.behind.Load(), SourceLoads: c.sourceLoads.Load(),
 		Fills: c.fills.Load(), FillsFailed: c.fillsFailed.Load(), Repaired: c.repaired.Load(),
@@ -125,72 +124,30 @@ func (m *Manager) Stats() Stats {
 		Refused: c.refused.Load(), Conflicts: c.conflicts.Load(), Rejected: c.rejected.Load(),
 		Expiries: c.expiries.Load(), ExpirerLag: time.Duration(c.expirerLag.Load()),
 		ExpirerWorst: time.Duration(c.expirerWorst.Load()),
-		Unverified:   c.unverified.Load(),
 	}
 }
 
-// A tierState knows whether a tier answers, and logs when that changes.
-type tierState struct {
-	name string       // immutable
-	log  *slog.Logger // immutable
-
-	down atomic.Bool // written under mu
-
-	mu    sync.Mutex
-	fails int       // guarded by mu: in a row
-	err   error     // guarded by mu: the last failure; nil if it answers
-	since time.Time // guarded by mu
-}
-
-// downAfter is how many failures in a row make a tier count as down: one slow
-// answer is no outage.
-const downAfter = 2
-
-// observe notes the outcome of one call.
-func (t *tierState) observe(err error) {
-	if err == nil && !t.down.Load() {
-		return
-	}
-	if errors.Is(err, context.Canceled) {
-		return // Close, not the tier
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err == nil {
-		if t.down.Load() && t.fails >= downAfter {
-			t.log.Info("fastopt: tier answers again", "tier", t.name, "after", time.Since(t.since).Round(time.Millisecond))
+// ages counts the registered options by their states.
+func (m *Manager) ages() (s Stats) {
+	for _, k := range m.keys {
+		meta := k.cell.load().tier()
+		if meta.key != k {
+			continue // another manager's by now
 		}
-		t.fails, t.err, t.since = 0, nil, time.Now()
-		t.down.Store(false)
-		return
+		r := meta.reading(m.now(), k.token())
+		switch r.State {
+		case Unloaded:
+			s.Unloaded++
+		case Expired:
+			s.Expired++
+		case Stale:
+			s.Stale++
+			fallthrough
+		default:
+			s.Oldest = max(s.Oldest, r.Age)
+		}
 	}
-	t.err = err
-	t.down.Store(true)
-	if t.fails++; t.fails == 1 {
-		t.since = time.Now()
-	}
-	if t.fails == downAfter {
-		t.log.Warn("fastopt: tier does not answer: options keep their last good values", "tier", t.name, "error", err)
-	}
-}
-
-// observeWrite notes the outcome of a write: a refusal for its content is an answer.
-func (t *tierState) observeWrite(err error) {
-	if err == nil || errors.Is(err, tiers.ErrUnavailable) || errors.Is(err, tiers.ErrSetup) || tiers.OutcomeOf(err) == tiers.Unknown {
-		t.observe(err)
-	}
-}
-
-func (t *tierState) failure() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.err
-}
-
-func (t *tierState) when() time.Time {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.since
+	return s
 }
 
 // rejected counts and logs a change to a value that cannot be used.

@@ -140,6 +140,10 @@ func (m *Manager) write(ctx context.Context, cs []change, opts []WriteOption) (R
 	if err := ctx.Err(); err != nil {
 		return Receipt{}, unavailable("source", err) // never sent
 	}
+	if err := m.source.refuses(); err != nil {
+		m.stats.writesFailed.Add(1)
+		return Receipt{}, unavailable("source", err) // never sent
+	}
 	writes := make([]tiers.Write, len(cs))
 	for i := range cs {
 		if err := cs[i].sign(opts); err != nil {

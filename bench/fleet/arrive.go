@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 )
 
 // How long a change takes to everyone: writes at a pace, watchers that wait in
@@ -16,16 +19,16 @@ const (
 	readLimit     = 10 * time.Second // for the last write to arrive
 )
 
-func setToOthers(ctx context.Context, l *lab) ([]figure, error) {
-	return inWorld(arriveOptions, func(ctx context.Context, w *world) ([]figure, error) {
-		var figures []figure
+func setToOthers(ctx context.Context, l *lab) ([]measured.Figure, error) {
+	return inWorld(arriveOptions, func(ctx context.Context, w *world) ([]measured.Figure, error) {
+		var figures []measured.Figure
 		for _, rate := range []float64{100, 200} {
 			d, took, err := w.arrive(ctx, l.few(5000, 200), rate)
 			if err != nil {
 				return nil, err
 			}
 			figures = append(figures, arrivalFigures(fmt.Sprintf("%.0f Set/s: ", rate), d, 5, 1000)...)
-			figures = append(figures, figure{name: fmt.Sprintf("%.0f Set/s: Set itself, p50", rate), unit: "ms", value: percentile(took, 0.5)})
+			figures = append(figures, measured.Figure{Name: fmt.Sprintf("%.0f Set/s: Set itself, p50", rate), Unit: "ms", Value: measured.Percentile(took, 0.5)})
 		}
 		return figures, nil
 	})(ctx, l)
@@ -40,7 +43,7 @@ func (w *world) arrive(ctx context.Context, count int, rate float64) (d delays, 
 	}
 	defer w.dismiss()
 	p := w.pace(count, rate, arriveOptions)
-	writes, err := call[[]write](ctx, writer, "write", p)
+	writes, err := worker.Call[[]write](ctx, writer, "write", p)
 	if err != nil {
 		return d, nil, err
 	}
@@ -60,7 +63,7 @@ func (w *world) pace(count int, perSecond float64, options int) pace {
 }
 
 // watchers opens a fleet that watches, and a process beside it that writes.
-func (w *world) watchers(ctx context.Context) (ps []*process, writer *process, err error) {
+func (w *world) watchers(ctx context.Context) (ps []*worker.Process, writer *worker.Process, err error) {
 	if ps, err = w.open(ctx, w.lab.processes, spec{Options: arriveOptions, Watch: true, Relay: true}); err != nil {
 		return nil, nil, err
 	}
@@ -80,17 +83,17 @@ func (w *world) dismiss() {
 	w.mu.Unlock()
 	var all sync.WaitGroup
 	for _, p := range workers {
-		all.Go(p.stop)
+		all.Go(p.Stop)
 	}
 	all.Wait()
 }
 
 // arrived waits for the last values, and gives what became of all writes.
-func arrived(ctx context.Context, ps []*process, writes []write, managers int) (delays, error) {
+func arrived(ctx context.Context, ps []*worker.Process, writes []write, managers int) (delays, error) {
 	if _, _, err := rightIn(ctx, ps, wish{Want: lastOf(writes), Limit: int64(readLimit)}); err != nil {
 		return delays{}, err // what did not arrive is counted
 	}
-	seen, err := each[[]arrival](ctx, ps, "arrivals", nil)
+	seen, err := worker.Each[[]arrival](ctx, ps, "arrivals", nil)
 	if err != nil {
 		return delays{}, err
 	}
@@ -111,25 +114,25 @@ func lastOf(writes []write) (last []update) {
 	return last
 }
 
-func arrivalFigures(prefix string, d delays, p99, most float64) []figure {
-	ms := func(name string, values []float64, p, asked float64) figure {
-		return figure{name: prefix + name, unit: "ms", value: percentile(values, p), asked: asked}
+func arrivalFigures(prefix string, d delays, p99, most float64) []measured.Figure {
+	ms := func(name string, values []float64, p, asked float64) measured.Figure {
+		return measured.Figure{Name: prefix + name, Unit: "ms", Value: measured.Percentile(values, p), Asked: asked}
 	}
-	return []figure{
+	return []measured.Figure{
 		ms("acknowledged → in each, p50", d.each, 0.50, 0),
 		ms("acknowledged → in each, p99", d.each, 0.99, p99),
 		ms("acknowledged → in each, max", d.each, 1, most),
 		ms("acknowledged → in the last, p50", d.last, 0.50, 0),
 		ms("begun → in each, p50", d.begun, 0.50, 0),
 		ms("begun → in each, p99", d.begun, 0.99, 0),
-		{name: prefix + "writes that somebody never had", value: float64(d.lost), exact: true},
-		{name: prefix + "writes that Redis did not take in time", value: float64(d.uncached)},
+		{Name: prefix + "writes that somebody never had", Value: float64(d.lost), Exact: true},
+		{Name: prefix + "writes that Redis did not take in time", Value: float64(d.uncached)},
 	}
 }
 
-func sqlToOthers(ctx context.Context, l *lab) ([]figure, error) {
-	return inWorld(arriveOptions, func(ctx context.Context, w *world) ([]figure, error) {
-		var figures []figure
+func sqlToOthers(ctx context.Context, l *lab) ([]measured.Figure, error) {
+	return inWorld(arriveOptions, func(ctx context.Context, w *world) ([]measured.Figure, error) {
+		var figures []measured.Figure
 		for _, rate := range []float64{100, 200} {
 			ps, _, err := w.watchers(ctx)
 			if err != nil {
@@ -154,12 +157,12 @@ func sqlToOthers(ctx context.Context, l *lab) ([]figure, error) {
 func (w *world) updates(ctx context.Context, p pace) (writes []write, err error) {
 	start := time.Now()
 	for i := range p.Count {
-		pause(ctx, time.Until(start.Add(time.Duration(float64(i)/p.PerSecond*1e9))))
-		x := write{update: p.update(i), Begun: now()}
+		worker.Pause(ctx, time.Until(start.Add(time.Duration(float64(i)/p.PerSecond*1e9))))
+		x := write{update: p.update(i), Begun: worker.Now()}
 		if err := w.update(ctx, x.update); err != nil {
 			return writes, err
 		}
-		x.Acked = now()
+		x.Acked = worker.Now()
 		writes = append(writes, x)
 	}
 	return writes, nil

@@ -6,6 +6,9 @@ import (
 	"math"
 	"time"
 
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/serverstats"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 	"github.com/fastopt/fastopt-go/internal/point"
 )
 
@@ -14,7 +17,7 @@ import (
 
 const missers = 100 // goroutines of each process
 
-func missOneKey(ctx context.Context, w *world) ([]figure, error) {
+func missOneKey(ctx context.Context, w *world) ([]measured.Figure, error) {
 	if err := w.exec(ctx, `INSERT INTO fastopt.options (namespace, name, value)
 		VALUES ($1, $2 || '/lost', '7'), ($1, $2 || '/holder-dies', '7')`, namespace, family); err != nil {
 		return nil, err
@@ -36,11 +39,11 @@ func missOneKey(ctx context.Context, w *world) ([]figure, error) {
 	}
 	// Who asks first dies 50 ms after Postgres has answered it.
 	d := death{Point: string(point.FillSend), After: int64(50 * time.Millisecond)}
-	if _, err := call[any](ctx, dying[0], "die", d); err != nil {
+	if _, err := worker.Call[any](ctx, dying[0], "die", d); err != nil {
 		return nil, err
 	}
 	orphaned, err := w.miss(ctx, ps, "holder-dies", func(key string, at int64) error {
-		_, _, err := dying[0].send("miss", miss{Key: key, Goroutines: 1, At: at - int64(20*time.Millisecond)})
+		err := dying[0].Send("miss", miss{Key: key, Goroutines: 1, At: at - int64(20*time.Millisecond)})
 		return err
 	})
 	if err != nil {
@@ -52,51 +55,51 @@ func missOneKey(ctx context.Context, w *world) ([]figure, error) {
 // A missing is what a key missed by everyone cost.
 type missing struct {
 	queries  float64
-	returned figure  // the last of the goroutines
-	had      figure  // the last of the processes
-	wrong    float64 // goroutines that got something else than the value
+	returned measured.Figure // the last of the goroutines
+	had      measured.Figure // the last of the processes
+	wrong    float64         // goroutines that got something else than the value
 }
 
-func (m missing) figures(what string, queries float64) []figure {
-	m.returned.name = what + " → the last goroutine has an answer"
-	m.had.name = what + " → the last process has the value"
-	return []figure{
-		{name: what + ": queries of Postgres", value: m.queries, asked: queries},
+func (m missing) figures(what string, queries float64) []measured.Figure {
+	m.returned.Name = what + " → the last goroutine has an answer"
+	m.had.Name = what + " → the last process has the value"
+	return []measured.Figure{
+		{Name: what + ": queries of Postgres", Value: m.queries, Asked: queries},
 		m.returned,
-		{name: fmt.Sprintf("%s → goroutines, of %d each, that got the default", what, missers), value: m.wrong},
+		{Name: fmt.Sprintf("%s → goroutines, of %d each, that got the default", what, missers), Value: m.wrong},
 		m.had,
 	}
 }
 
 // miss takes a member out of Redis and lets each of ps load it by many
 // goroutines at one instant. ahead, if not nil, is told of that instant before.
-func (w *world) miss(ctx context.Context, ps []*process, key string, ahead func(key string, at int64) error) (m missing, err error) {
-	gone, err := w.stats.do("DEL", "fastopt:"+namespace+":"+family+"/"+key)
+func (w *world) miss(ctx context.Context, ps []*worker.Process, key string, ahead func(key string, at int64) error) (m missing, err error) {
+	gone, err := w.stats.Do("DEL", "fastopt:"+namespace+":"+family+"/"+key)
 	if err == nil && gone != "1" {
 		err = fmt.Errorf("the relay had not filled %s", key)
 	}
 	if err != nil {
 		return m, err
 	}
-	before, err := postgresCounts(ctx, w.sql)
+	before, err := serverstats.Postgres(ctx, w.sql)
 	if err != nil {
 		return m, err
 	}
-	start := now() + int64(50*time.Millisecond)
+	start := worker.Now() + int64(50*time.Millisecond)
 	if ahead != nil {
 		if err := ahead(key, start); err != nil {
 			return m, err
 		}
 	}
-	all, err := each[missed](ctx, ps, "miss", miss{Key: key, Goroutines: missers, At: start})
+	all, err := worker.Each[missed](ctx, ps, "miss", miss{Key: key, Goroutines: missers, At: start})
 	if err != nil {
 		return m, err
 	}
-	after, err := postgresCounts(ctx, w.sql)
+	after, err := serverstats.Postgres(ctx, w.sql)
 	if err != nil {
 		return m, err
 	}
-	m.queries = float64(after.since(before).total(readsNames))
+	m.queries = float64(after.Since(before).Total(serverstats.ReadsNames))
 	returned, had := int64(0), int64(0)
 	for _, one := range all {
 		m.wrong += float64(missers - one.Right)
@@ -108,6 +111,6 @@ func (w *world) miss(ctx context.Context, ps []*process, key string, ahead func(
 	if had == math.MaxInt64 {
 		had = 0 // never
 	}
-	m.returned, m.had = since("", start, returned, 0), since("", start, had, 0)
+	m.returned, m.had = measured.Since("", start, returned, 0), measured.Since("", start, had, 0)
 	return m, nil
 }

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/serverstats"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 )
 
 // How long a change takes to a crowd of managers, many in each process, what it
@@ -16,8 +20,8 @@ const crowdOptions = 20
 // manyManagers measures with so many managers, each with a connection to Redis
 // of its own, at a rate that falls as they get more: each Set costs each of
 // them a reload.
-func manyManagers(managers int) func(context.Context, *lab) ([]figure, error) {
-	return inWorld(crowdOptions, func(ctx context.Context, w *world) ([]figure, error) {
+func manyManagers(managers int) func(context.Context, *lab) ([]measured.Figure, error) {
+	return inWorld(crowdOptions, func(ctx context.Context, w *world) ([]measured.Figure, error) {
 		alone, err := w.getLatency(ctx, 2*time.Second, nil)
 		if err != nil {
 			return nil, err
@@ -46,15 +50,15 @@ func manyManagers(managers int) func(context.Context, *lab) ([]figure, error) {
 		}
 		figures := arrivalFigures(fmt.Sprintf("%.0f Set/s: ", rate), d, 0, 0)
 		figures = append(figures,
-			figure{name: "commands of Redis per Set", value: b.commands / float64(len(b.writes))},
-			figure{name: "commands of Redis at rest, per manager", unit: "/s", value: idle / float64(per*w.lab.processes)})
+			measured.Figure{Name: "commands of Redis per Set", Value: b.commands / float64(len(b.writes))},
+			measured.Figure{Name: "commands of Redis at rest, per manager", Unit: "/s", Value: idle / float64(per*w.lab.processes)})
 		for _, g := range []struct {
 			when string
 			took []float64
 		}{{"without a fleet", alone}, {"fleet at rest", resting}, {"meanwhile", b.gets}} {
 			figures = append(figures,
-				figure{name: "GET of an unrelated client, " + g.when + ", p50", unit: "ms", value: percentile(g.took, 0.5)},
-				figure{name: "GET of an unrelated client, " + g.when + ", p99", unit: "ms", value: percentile(g.took, 0.99)})
+				measured.Figure{Name: "GET of an unrelated client, " + g.when + ", p50", Unit: "ms", Value: measured.Percentile(g.took, 0.5)},
+				measured.Figure{Name: "GET of an unrelated client, " + g.when + ", p99", Unit: "ms", Value: measured.Percentile(g.took, 0.99)})
 		}
 		return figures, nil
 	})
@@ -62,7 +66,7 @@ func manyManagers(managers int) func(context.Context, *lab) ([]figure, error) {
 
 // crowd opens a writer, which fills Redis for the others to read, and then
 // processes of so many managers.
-func (w *world) crowd(ctx context.Context, managers int) (writer *process, ps []*process, err error) {
+func (w *world) crowd(ctx context.Context, managers int) (writer *worker.Process, ps []*worker.Process, err error) {
 	one, err := w.open(ctx, 1, spec{Options: crowdOptions})
 	if err != nil {
 		return nil, nil, err
@@ -84,61 +88,61 @@ type bustle struct {
 
 // bustle lets writer write at a pace. idle is how many commands a second the
 // fleet sends at rest.
-func (w *world) bustle(ctx context.Context, writer *process, p pace, idle float64) (b bustle, err error) {
-	before, err := redisCounts(w.stats)
+func (w *world) bustle(ctx context.Context, writer *worker.Process, p pace, idle float64) (b bustle, err error) {
+	before, err := serverstats.Redis(w.stats)
 	if err != nil {
 		return b, err
 	}
-	start := now()
+	start := worker.Now()
 	var failed error
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		b.writes, failed = call[[]write](ctx, writer, "write", p)
-		pause(ctx, time.Second) // the last is followed
+		b.writes, failed = worker.Call[[]write](ctx, writer, "write", p)
+		worker.Pause(ctx, time.Second) // the last is followed
 	}()
 	b.gets, err = w.getLatency(ctx, time.Hour, ended)
 	<-ended
 	if err = errors.Join(err, failed); err != nil {
 		return b, err
 	}
-	seconds := float64(now()-start) / 1e9
-	after, err := redisCounts(w.stats)
-	b.commands = float64(after.since(before).total(nil)-int64(len(b.gets))) - idle*seconds
+	seconds := float64(worker.Now()-start) / 1e9
+	after, err := serverstats.Redis(w.stats)
+	b.commands = float64(after.Since(before).Total(nil)-int64(len(b.gets))) - idle*seconds
 	return b, err
 }
 
 // countRedis returns commands per second over d.
 func (w *world) countRedis(ctx context.Context, d time.Duration) (float64, error) {
-	before, err := redisCounts(w.stats)
+	before, err := serverstats.Redis(w.stats)
 	if err != nil {
 		return 0, err
 	}
-	start := now()
-	pause(ctx, d)
-	after, err := redisCounts(w.stats)
+	start := worker.Now()
+	worker.Pause(ctx, d)
+	after, err := serverstats.Redis(w.stats)
 	if err != nil {
 		return math.NaN(), err
 	}
-	return float64(after.since(before).total(nil)) / (float64(now()-start) / 1e9), ctx.Err()
+	return float64(after.Since(before).Total(nil)) / (float64(worker.Now()-start) / 1e9), ctx.Err()
 }
 
 // getLatency sends GET by a client of its own, for d or until ended: 200 a
 // second, each planned ahead of the answers, and times it from its plan, in ms,
 // so that one slow answer is not told by the requests it delays less.
 func (w *world) getLatency(ctx context.Context, d time.Duration, ended <-chan struct{}) (all []float64, err error) {
-	c, err := dialRedis(w.redis.Addr())
+	c, err := serverstats.DialRedis(w.redis.Addr(), redisLimit)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer c.Close()
 	const every = 5 * time.Millisecond
 	for start, i := time.Now(), 0; ; i++ {
 		plan := start.Add(time.Duration(i) * every)
 		if plan.Sub(start) > d {
 			return all, nil
 		}
-		pause(ctx, time.Until(plan))
+		worker.Pause(ctx, time.Until(plan))
 		select {
 		case <-ended:
 			return all, nil
@@ -147,7 +151,7 @@ func (w *world) getLatency(ctx context.Context, d time.Duration, ended <-chan st
 		default:
 		}
 		begun := time.Now()
-		if _, err := c.do("GET", "unrelated"); err != nil {
+		if _, err := c.Do("GET", "unrelated"); err != nil {
 			return all, err
 		}
 		all = append(all, float64(time.Since(begun))/1e6)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 	"github.com/fastopt/fastopt-go/internal/faults"
 )
 
@@ -15,7 +17,7 @@ import (
 
 // loseSome changes options 10 to 19, which everyone then has, and who is cut off
 // has not.
-func (w *world) loseSome(ctx context.Context, ps []*process) ([]update, error) {
+func (w *world) loseSome(ctx context.Context, ps []*worker.Process) ([]update, error) {
 	var lost []update
 	for i := range 10 {
 		lost = append(lost, update{10 + i, 1})
@@ -28,7 +30,7 @@ func (w *world) loseSome(ctx context.Context, ps []*process) ([]update, error) {
 
 // redisFailover moves the address of Redis to a replica that was cut off
 // before the last changes.
-func redisFailover(ctx context.Context, w *world) ([]figure, error) {
+func redisFailover(ctx context.Context, w *world) ([]measured.Figure, error) {
 	ps, err := w.open(ctx, w.lab.processes, spec{RedisURL: w.lineURL(), Options: 100, Relay: true})
 	if err != nil {
 		return nil, err
@@ -51,7 +53,7 @@ func redisFailover(ctx context.Context, w *world) ([]figure, error) {
 	if err := w.redis.Kill(); err != nil {
 		return nil, err
 	}
-	pause(ctx, 500*time.Millisecond) // everyone has noticed
+	worker.Pause(ctx, 500*time.Millisecond) // everyone has noticed
 	away := update{1, 1}
 	if err := w.update(ctx, away); err != nil {
 		return nil, err
@@ -61,12 +63,12 @@ func redisFailover(ctx context.Context, w *world) ([]figure, error) {
 	}
 	w.line.SetTarget(replica.Addr())
 	w.line.Reset()
-	return w.recovers(ctx, ps, now(), append(changed, away))
+	return w.recovers(ctx, ps, worker.Now(), append(changed, away))
 }
 
 // postgresFailover moves the address of Postgres to a standby that was cut off
 // before the last commits. They are lost: to be right is to read what was before.
-func postgresFailover(ctx context.Context, w *world) ([]figure, error) {
+func postgresFailover(ctx context.Context, w *world) ([]measured.Figure, error) {
 	line, err := faults.NewProxy(w.pg.Addr())
 	if err != nil {
 		return nil, err
@@ -111,5 +113,5 @@ func postgresFailover(ctx context.Context, w *world) ([]figure, error) {
 	for i := range lost {
 		lost[i].Value = 0
 	}
-	return w.recovers(ctx, ps, now(), lost)
+	return w.recovers(ctx, ps, worker.Now(), lost)
 }

@@ -9,12 +9,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 )
 
 // A worker is this program again, in a test the program of the test.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if os.Getenv(workerEnv) != "" {
+	if worker.IsOne() {
 		if err := runWorker(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -31,7 +34,7 @@ func TestOneRowIsMeasured(t *testing.T) {
 	if err := run(ctx, []string{"-quick", "-rows", "relay-killed", "-processes", "2"}, &out, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
-	for _, want := range []string{"commit: ", "go: go1.", "processors: ", tableHead, "| relay-killed | → another leads | ≤ 500 ms | "} {
+	for _, want := range []string{"commit: ", "go: go1.", "processors: ", measured.Head, "| relay-killed | → another leads | ≤ 500 ms | "} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output lacks %q:\n%s", want, out.String())
 		}
@@ -77,39 +80,39 @@ func TestRowsAreChosenInTheOrderOfTheTable(t *testing.T) {
 }
 
 func TestAWorkerThatIsKilledFailsItsCalls(t *testing.T) {
-	p, err := startProcess(1)
+	p, err := worker.Start(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := call[status](t.Context(), p, "status", nil); err != nil || s.At == 0 || s.CPU == 0 {
+	if s, err := worker.Call[status](t.Context(), p, "status", nil); err != nil || s.At == 0 || s.CPU == 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	if _, err := call[any](t.Context(), p, "nonsense", nil); err == nil || !strings.Contains(err.Error(), "no such request") {
+	if _, err := worker.Call[any](t.Context(), p, "nonsense", nil); err == nil || !strings.Contains(err.Error(), "no such request") {
 		t.Errorf("a request that does not exist: %v", err)
 	}
 	failed := make(chan error)
 	go func() {
-		_, err := call[granted](t.Context(), p, "miss", miss{Goroutines: 1, At: now() + int64(time.Hour)})
+		_, err := worker.Call[granted](t.Context(), p, "miss", miss{Goroutines: 1, At: worker.Now() + int64(time.Hour)})
 		failed <- err
 	}()
-	p.kill()
-	if err := <-failed; err == nil || !strings.Contains(err.Error(), errGone.Error()) {
+	p.Kill()
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), worker.ErrGone.Error()) {
 		t.Errorf("the call to a killed worker: %v", err)
 	}
-	if _, err := call[status](t.Context(), p, "status", nil); err == nil {
+	if _, err := worker.Call[status](t.Context(), p, "status", nil); err == nil {
 		t.Error("a killed worker answers")
 	}
 }
 
 func TestClocksOfProcessesAgree(t *testing.T) {
-	p, err := startProcess(1)
+	p, err := worker.Start(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.stop()
-	before := now()
-	s, err := call[status](t.Context(), p, "status", nil)
-	if after := now(); err != nil || s.At < before || s.At > after {
+	defer p.Stop()
+	before := worker.Now()
+	s, err := worker.Call[status](t.Context(), p, "status", nil)
+	if after := worker.Now(); err != nil || s.At < before || s.At > after {
 		t.Errorf("it was %d there, and from %d to %d here; %v", s.At, before, after, err)
 	}
 }

@@ -5,21 +5,25 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/serverstats"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 )
 
 // What a fleet at rest costs the servers, by their own counts, and itself.
 
 // idle measures fleets that differ in the number of options alone, and says how
 // much that matters to the servers: it is to matter nothing.
-func idle(ctx context.Context, l *lab) ([]figure, error) {
+func idle(ctx context.Context, l *lab) ([]measured.Figure, error) {
 	sizes := []int{100, 1000, 5000}
 	if l.quick {
 		sizes = []int{10, 100}
 	}
-	var figures []figure
-	var perSize [][]figure
+	var figures []measured.Figure
+	var perSize [][]measured.Figure
 	for _, options := range sizes {
-		one, err := inWorld(options, func(ctx context.Context, w *world) ([]figure, error) { return atRest(ctx, w, options) })(ctx, l)
+		one, err := inWorld(options, func(ctx context.Context, w *world) ([]measured.Figure, error) { return atRest(ctx, w, options) })(ctx, l)
 		if err != nil {
 			return nil, err
 		}
@@ -28,10 +32,10 @@ func idle(ctx context.Context, l *lab) ([]figure, error) {
 	last := len(sizes) - 1
 	for i, what := range []string{"commands of Redis", "statements of Postgres"} {
 		for fewer := range last {
-			figures = append(figures, figure{
-				name:  fmt.Sprintf("%s: %d options over %d", what, sizes[last], sizes[fewer]),
-				value: perSize[last][i].value / perSize[fewer][i].value,
-				asked: 1.1,
+			figures = append(figures, measured.Figure{
+				Name:  fmt.Sprintf("%s: %d options over %d", what, sizes[last], sizes[fewer]),
+				Value: perSize[last][i].Value / perSize[fewer][i].Value,
+				Asked: 1.1,
 			})
 		}
 	}
@@ -39,7 +43,7 @@ func idle(ctx context.Context, l *lab) ([]figure, error) {
 }
 
 // atRest counts for a minute what a fleet does that nobody uses.
-func atRest(ctx context.Context, w *world, options int) ([]figure, error) {
+func atRest(ctx context.Context, w *world, options int) ([]measured.Figure, error) {
 	ps, err := w.open(ctx, w.lab.processes, spec{Options: options, Relay: true})
 	if err != nil {
 		return nil, err
@@ -47,33 +51,33 @@ func atRest(ctx context.Context, w *world, options int) ([]figure, error) {
 	if _, err := w.settle(ctx, ps); err != nil {
 		return nil, err
 	}
-	pause(ctx, time.Duration(w.lab.few(15, 1))*time.Second) // the first renewal is over
+	worker.Pause(ctx, time.Duration(w.lab.few(15, 1))*time.Second) // the first renewal is over
 	before, err := w.count(ctx, ps)
 	if err != nil {
 		return nil, err
 	}
-	pause(ctx, time.Duration(w.lab.few(60, 5))*time.Second)
+	worker.Pause(ctx, time.Duration(w.lab.few(60, 5))*time.Second)
 	after, err := w.count(ctx, ps)
 	if err != nil {
 		return nil, err
 	}
 	seconds := float64(after.at-before.at) / 1e9
-	commands, statements := after.redis.since(before.redis), after.postgres.since(before.postgres)
+	commands, statements := after.redis.Since(before.redis), after.postgres.Since(before.postgres)
 	w.explain(commands, statements, seconds)
 	prefix := fmt.Sprintf("%d options: ", options)
-	figures := []figure{
-		{name: prefix + "commands of Redis", unit: "/s", value: float64(commands.total(nil)) / seconds},
-		{name: prefix + "statements of Postgres", unit: "/s", value: float64(statements.total(nil)) / seconds},
-		{name: prefix + "scripts of Redis (fills, marks)", unit: "/s", value: float64(scripts(commands)) / seconds},
-		{name: prefix + "reads of options among them", unit: "/s", value: float64(statements.total(readsNames)) / seconds},
+	figures := []measured.Figure{
+		{Name: prefix + "commands of Redis", Unit: "/s", Value: float64(commands.Total(nil)) / seconds},
+		{Name: prefix + "statements of Postgres", Unit: "/s", Value: float64(statements.Total(nil)) / seconds},
+		{Name: prefix + "scripts of Redis (fills, marks)", Unit: "/s", Value: float64(serverstats.Scripts(commands)) / seconds},
+		{Name: prefix + "reads of options among them", Unit: "/s", Value: float64(statements.Total(serverstats.ReadsNames)) / seconds},
 	}
 	return append(figures, ownCosts(prefix, before.workers, after.workers, seconds)...), nil
 }
 
 // ownCosts tells what processes at rest cost themselves: the relay, and the
 // worst of the others. If the right moved meanwhile, both who had it count as it.
-func ownCosts(prefix string, before, after []status, seconds float64) []figure {
-	var all []figure
+func ownCosts(prefix string, before, after []status, seconds float64) []measured.Figure {
+	var all []measured.Figure
 	for _, kind := range []struct {
 		who   string
 		relay bool
@@ -86,8 +90,8 @@ func ownCosts(prefix string, before, after []status, seconds float64) []figure {
 			}
 		}
 		all = append(all,
-			figure{name: prefix + kind.who + ": processor", unit: "%", value: percentile(cpu, 1), asked: 0.2},
-			figure{name: prefix + kind.who + ": allocations", unit: "/s", value: percentile(allocs, 1), asked: 10})
+			measured.Figure{Name: prefix + kind.who + ": processor", Unit: "%", Value: measured.Percentile(cpu, 1), Asked: 0.2},
+			measured.Figure{Name: prefix + kind.who + ": allocations", Unit: "/s", Value: measured.Percentile(allocs, 1), Asked: 10})
 	}
 	return all
 }
@@ -95,28 +99,28 @@ func ownCosts(prefix string, before, after []status, seconds float64) []figure {
 // A count is what servers and workers say of themselves at one instant.
 type count struct {
 	at       int64
-	redis    counts
-	postgres counts
+	redis    serverstats.Counts
+	postgres serverstats.Counts
 	workers  []status
 }
 
-func (w *world) count(ctx context.Context, ps []*process) (c count, err error) {
-	if c.workers, err = each[status](ctx, ps, "status", nil); err != nil {
+func (w *world) count(ctx context.Context, ps []*worker.Process) (c count, err error) {
+	if c.workers, err = worker.Each[status](ctx, ps, "status", nil); err != nil {
 		return c, err
 	}
-	if c.redis, err = redisCounts(w.stats); err != nil {
+	if c.redis, err = serverstats.Redis(w.stats); err != nil {
 		return c, err
 	}
-	if c.postgres, err = postgresCounts(ctx, w.sql); err != nil {
+	if c.postgres, err = serverstats.Postgres(ctx, w.sql); err != nil {
 		return c, err
 	}
-	c.at = now()
+	c.at = worker.Now()
 	return c, nil
 }
 
 // explain says on the progress channel what makes up the counts.
-func (w *world) explain(commands, statements counts, per float64) {
-	for _, kind := range []counts{commands, statements} {
+func (w *world) explain(commands, statements serverstats.Counts, per float64) {
+	for _, kind := range []serverstats.Counts{commands, statements} {
 		for name, n := range kind {
 			w.lab.say("   %8.2f  %.90s", float64(n)/per, strings.Join(strings.Fields(name), " "))
 		}

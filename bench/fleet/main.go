@@ -20,17 +20,17 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 )
 
 func main() {
-	if os.Getenv(workerEnv) != "" {
+	if worker.IsOne() {
 		if err := runWorker(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "fleet: worker:", err)
 			os.Exit(1)
@@ -71,8 +71,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	at := place(l, args)
-	var all []result
+	at := measured.Place("go run ./fleet", args, fmt.Sprintf("%d that read, and one that writes", l.processes))
+	var all []measured.Result
 	var errs []error
 	for _, r := range chosen {
 		results, err := measure(ctx, l, r, *runs)
@@ -86,7 +86,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		}
 	}
 	fmt.Fprint(out, at)
-	printTable(out, all)
+	measured.Print(out, all)
 	return errors.Join(errs...)
 }
 
@@ -117,8 +117,8 @@ func choose(names string) ([]row, error) {
 // runLimit bounds one run of one row.
 const runLimit = 10 * time.Minute
 
-func measure(ctx context.Context, l *lab, r row, runs int) ([]result, error) {
-	var all [][]figure
+func measure(ctx context.Context, l *lab, r row, runs int) ([]measured.Result, error) {
+	var all [][]measured.Figure
 	for i := range runs {
 		start := time.Now()
 		l.say("%s, run %d of %d: %s", r.name, i+1, runs, r.says)
@@ -126,52 +126,13 @@ func measure(ctx context.Context, l *lab, r row, runs int) ([]result, error) {
 		figures, err := r.measure(bound, l)
 		cancel()
 		if err != nil {
-			return collect(r.name, all), err
+			return measured.Collect(r.name, all), err
 		}
 		for _, f := range figures {
-			l.say("   %-60s %s", f.name, withUnit(f.value, f.unit))
+			l.say("   %-60s %s", f.Name, measured.WithUnit(f.Value, f.Unit))
 		}
 		l.say("   took %.0f s", time.Since(start).Seconds())
 		all = append(all, figures)
 	}
-	return collect(r.name, all), nil
-}
-
-// place says what is about to be measured, and where.
-func place(l *lab, args []string) string {
-	return fmt.Sprintf(`command: go run ./fleet %s
-commit: %s
-date: %s
-go: %s %s/%s
-processors: %d
-load average before: %s
-processes: %d that read, and one that writes
-
-`, strings.Join(args, " "), commit(), time.Now().UTC().Format(time.DateOnly),
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), loadAverage(), l.processes)
-}
-
-// loadAverage tells what else the machine does, where the system says so.
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	return strings.Join(strings.Fields(string(text))[:3], " ")
-}
-
-// commit is what the working copy is at, as far as git can tell.
-func commit() string {
-	id, err := exec.Command("git", "rev-parse", "HEAD").Output()
-	if err != nil {
-		if info, ok := debug.ReadBuildInfo(); ok {
-			return info.Main.Version
-		}
-		return "unknown"
-	}
-	at := strings.TrimSpace(string(id))
-	if exec.Command("git", "diff", "--quiet", "HEAD").Run() != nil {
-		at += ", changed since"
-	}
-	return at
+	return measured.Collect(r.name, all), nil
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 	"github.com/fastopt/fastopt-go/fastopt"
 )
 
@@ -19,16 +20,16 @@ const look = time.Millisecond
 
 // await waits until every manager reads what is wanted.
 func (s *service) await(ctx context.Context, a wish) granted {
-	limit := now() + a.Limit
+	limit := worker.Now() + a.Limit
 	for {
 		wrong := s.wrong(a)
-		switch at := now(); {
+		switch at := worker.Now(); {
 		case wrong == "":
 			return granted{At: at}
 		case at > limit || ctx.Err() != nil:
 			return granted{Wrong: wrong}
 		}
-		pause(ctx, look)
+		worker.Pause(ctx, look)
 	}
 }
 
@@ -59,7 +60,7 @@ func (s *service) wrong(a wish) string {
 }
 
 func (s *service) status() status {
-	out := status{At: now(), CPU: processorTime(), Allocs: allocations()}
+	out := status{At: worker.Now(), CPU: processorTime(), Allocs: allocations()}
 	for _, m := range s.managers {
 		st := m.Stats()
 		if st.Relay {
@@ -104,19 +105,19 @@ func (s *service) miss(ctx context.Context, a miss) missed {
 	var all sync.WaitGroup
 	for range a.Goroutines {
 		all.Go(func() {
-			pause(ctx, time.Duration(a.At-now()))
+			worker.Pause(ctx, time.Duration(a.At-worker.Now()))
 			if member.Load(ctx, a.Key).Value != -1 {
 				right.Add(1)
 			}
 		})
 	}
 	all.Wait()
-	m := missed{Right: int(right.Load()), Returned: now()}
-	for m.Had == 0 && now() < a.At+int64(missLimit) && ctx.Err() == nil {
+	m := missed{Right: int(right.Load()), Returned: worker.Now()}
+	for m.Had == 0 && worker.Now() < a.At+int64(missLimit) && ctx.Err() == nil {
 		if member.Load(ctx, a.Key).Value != -1 {
-			m.Had = now()
+			m.Had = worker.Now()
 		} else {
-			pause(ctx, look)
+			worker.Pause(ctx, look)
 		}
 	}
 	return m

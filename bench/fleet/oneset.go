@@ -4,6 +4,10 @@ import (
 	"context"
 	"math"
 	"time"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/serverstats"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 )
 
 // What one Set costs the servers, and that a fill they refuse costs nobody else
@@ -14,7 +18,7 @@ import (
 const oneSetOptions = 2
 
 // oneSet counts what some Sets cost, less what the fleet does at rest, to a tenth.
-func oneSet(ctx context.Context, w *world) ([]figure, error) {
+func oneSet(ctx context.Context, w *world) ([]measured.Figure, error) {
 	ps, err := w.open(ctx, w.lab.processes, spec{Options: oneSetOptions, Relay: true})
 	if err != nil {
 		return nil, err
@@ -29,52 +33,52 @@ func oneSet(ctx context.Context, w *world) ([]figure, error) {
 	}
 	p := w.pace(w.lab.few(100, 20), 5, oneSetOptions)
 	rest, err := w.counted(ctx, all, func() error {
-		pause(ctx, time.Duration(float64(p.Count)/p.PerSecond*1e9))
+		worker.Pause(ctx, time.Duration(float64(p.Count)/p.PerSecond*1e9))
 		return ctx.Err()
 	})
 	if err != nil {
 		return nil, err
 	}
 	busy, err := w.counted(ctx, all, func() error {
-		_, err := call[[]write](ctx, writer[0], "write", p)
+		_, err := worker.Call[[]write](ctx, writer[0], "write", p)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	refused, err := w.counted(ctx, all, func() error { // offers all rows, which Redis has
-		_, err := call[any](ctx, writer[0], "sync", nil)
+		_, err := worker.Call[any](ctx, writer[0], "sync", nil)
 		return err
 	})
 	w.explain(busy.redis, busy.postgres, float64(p.Count))
 	share := busy.seconds / rest.seconds
-	per := func(name string, asked float64, of func(spent) int64) figure {
+	per := func(name string, asked float64, of func(spent) int64) measured.Figure {
 		value := (float64(of(busy)) - share*float64(of(rest))) / float64(p.Count)
-		return figure{name: "per Set: " + name, value: math.Round(10*value) / 10, asked: asked}
+		return measured.Figure{Name: "per Set: " + name, Value: math.Round(10*value) / 10, Asked: asked}
 	}
-	return []figure{
-		per("stored writes of Redis", 1, func(s spent) int64 { return stored(s.redis) }),
-		per("refused script calls", 1, func(s spent) int64 { return scripts(s.redis) - stored(s.redis) }),
-		per("all commands, reloads of the processes included", 0, func(s spent) int64 { return s.redis.total(nil) }),
+	return []measured.Figure{
+		per("stored writes of Redis", 1, func(s spent) int64 { return serverstats.Stored(s.redis) }),
+		per("refused script calls", 1, func(s spent) int64 { return serverstats.Scripts(s.redis) - serverstats.Stored(s.redis) }),
+		per("all commands, reloads of the processes included", 0, func(s spent) int64 { return s.redis.Total(nil) }),
 		per("pushes to all processes", 0, func(s spent) int64 { return s.pushes }),
-		per("statements of Postgres", 0, func(s spent) int64 { return s.postgres.total(nil) }),
-		per("reads of options in Postgres", 0, func(s spent) int64 { return s.postgres.total(readsNames) }),
-		{name: "a Sync of rows that Redis has: scripts refused", value: float64(scripts(refused.redis) - stored(refused.redis))},
-		{name: "→ pushes to all processes", value: float64(refused.pushes), exact: true},
+		per("statements of Postgres", 0, func(s spent) int64 { return s.postgres.Total(nil) }),
+		per("reads of options in Postgres", 0, func(s spent) int64 { return s.postgres.Total(serverstats.ReadsNames) }),
+		{Name: "a Sync of rows that Redis has: scripts refused", Value: float64(serverstats.Scripts(refused.redis) - serverstats.Stored(refused.redis))},
+		{Name: "→ pushes to all processes", Value: float64(refused.pushes), Exact: true},
 	}, err
 }
 
 // What was spent between two counts.
 type spent struct {
 	seconds  float64
-	redis    counts
-	postgres counts
+	redis    serverstats.Counts
+	postgres serverstats.Counts
 	pushes   int64
 }
 
 // counted tells what servers and ps did while do ran, and until its last push
 // was followed.
-func (w *world) counted(ctx context.Context, ps []*process, do func() error) (s spent, err error) {
+func (w *world) counted(ctx context.Context, ps []*worker.Process, do func() error) (s spent, err error) {
 	before, err := w.count(ctx, ps)
 	if err != nil {
 		return s, err
@@ -82,15 +86,15 @@ func (w *world) counted(ctx context.Context, ps []*process, do func() error) (s 
 	if err := do(); err != nil {
 		return s, err
 	}
-	pause(ctx, 200*time.Millisecond)
+	worker.Pause(ctx, 200*time.Millisecond)
 	after, err := w.count(ctx, ps)
 	if err != nil {
 		return s, err
 	}
 	return spent{
 		seconds:  float64(after.at-before.at) / 1e9,
-		redis:    after.redis.since(before.redis),
-		postgres: after.postgres.since(before.postgres),
+		redis:    after.redis.Since(before.redis),
+		postgres: after.postgres.Since(before.postgres),
 		pushes:   pushes(after) - pushes(before),
 	}, nil
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 	"github.com/fastopt/fastopt-go/tiers"
 	"github.com/fastopt/fastopt-go/tiers/redis"
 )
@@ -14,7 +16,7 @@ import (
 
 // redisRestart kills Redis, changes an option while it is away and one when it
 // is back, empty.
-func redisRestart(ctx context.Context, w *world) ([]figure, error) {
+func redisRestart(ctx context.Context, w *world) ([]measured.Figure, error) {
 	ps, err := w.open(ctx, w.lab.processes, spec{Options: 100, Relay: true})
 	if err != nil {
 		return nil, err
@@ -25,19 +27,19 @@ func redisRestart(ctx context.Context, w *world) ([]figure, error) {
 	if err := w.redis.Kill(); err != nil {
 		return nil, err
 	}
-	pause(ctx, 500*time.Millisecond) // everyone has noticed
+	worker.Pause(ctx, 500*time.Millisecond) // everyone has noticed
 	if err := w.update(ctx, update{1, 1}); err != nil {
 		return nil, err
 	}
 	if err := w.redis.Restart(ctx); err != nil {
 		return nil, err
 	}
-	return w.recovers(ctx, ps, now(), []update{{1, 1}})
+	return w.recovers(ctx, ps, worker.Now(), []update{{1, 1}})
 }
 
 // recovers changes one more option by plain SQL and waits until everyone has this
 // and what was changed before, and is whole, and until Redis holds every row.
-func (w *world) recovers(ctx context.Context, ps []*process, answers int64, changed []update) ([]figure, error) {
+func (w *world) recovers(ctx context.Context, ps []*worker.Process, answers int64, changed []update) ([]measured.Figure, error) {
 	last := update{2, 2}
 	if err := w.update(ctx, last); err != nil {
 		return nil, err
@@ -57,10 +59,10 @@ func (w *world) recovers(ctx context.Context, ps []*process, answers int64, chan
 	a.Whole = true
 	whole, wrong, err := rightIn(ctx, ps, a)
 	w.complain(whole, wrong)
-	return []figure{
-		since("answers again → all processes right", answers, at, 2*time.Second),
-		since("→ and every option fresh, pushes arriving, Ready", answers, whole, 2*time.Second),
-		since("→ Redis holds every row as Postgres has it", answers, <-held, 2*time.Second),
+	return []measured.Figure{
+		measured.Since("answers again → all processes right", answers, at, 2*time.Second),
+		measured.Since("→ and every option fresh, pushes arriving, Ready", answers, whole, 2*time.Second),
+		measured.Since("→ Redis holds every row as Postgres has it", answers, <-held, 2*time.Second),
 	}, err
 }
 
@@ -90,11 +92,11 @@ func (w *world) cacheHolds(ctx context.Context, rows map[string]string) int64 {
 	}
 	defer cache.Close()
 	names := slices.Collect(maps.Keys(rows))
-	for end := now() + int64(repairLimit); now() < end && ctx.Err() == nil; pause(ctx, poll) {
+	for end := worker.Now() + int64(repairLimit); worker.Now() < end && ctx.Err() == nil; worker.Pause(ctx, poll) {
 		if !slices.ContainsFunc(cache.Load(ctx, namespace, names), func(r tiers.Result) bool {
 			return r.Err != nil || string(r.Data) != rows[r.Name]
 		}) {
-			return now()
+			return worker.Now()
 		}
 	}
 	return 0

@@ -1,22 +1,7 @@
 package main
 
-import "encoding/json"
-
-// What the command and its worker processes say to each other: one JSON object
-// a line, requests on standard input, replies on standard output, in any order.
-// Instants are those of now, in ns.
-
-type request struct {
-	ID   int
-	Do   string
-	Args json.RawMessage
-}
-
-type reply struct {
-	ID  int
-	Err string `json:",omitempty"`
-	Out json.RawMessage
-}
+// What the command and its worker processes say to each other. Instants are
+// those of worker.Now, in ns.
 
 // A spec says what a worker opens.
 type spec struct {

@@ -3,13 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
 )
 
 // A row measures one promise, in servers and processes of its own.
 type row struct {
 	name    string
 	says    string
-	measure func(context.Context, *lab) ([]figure, error)
+	measure func(context.Context, *lab) ([]measured.Figure, error)
 }
 
 var rows = []row{
@@ -30,8 +32,8 @@ var rows = []row{
 }
 
 // inWorld gives each run of a row a world with so many options.
-func inWorld(options int, f func(context.Context, *world) ([]figure, error)) func(context.Context, *lab) ([]figure, error) {
-	return func(ctx context.Context, l *lab) ([]figure, error) {
+func inWorld(options int, f func(context.Context, *world) ([]measured.Figure, error)) func(context.Context, *lab) ([]measured.Figure, error) {
+	return func(ctx context.Context, l *lab) ([]measured.Figure, error) {
 		w, err := newWorld(ctx, l, options)
 		if err != nil {
 			return nil, err

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers/postgres"
@@ -125,7 +126,7 @@ func (s *service) close() {
 // watch notes when each value of one option arrives.
 func (s *service) watch(ctx context.Context, manager, option int, o *fastopt.Option[int64]) {
 	for r := range o.Watch(ctx) {
-		a := arrival{update: update{option, r.Value}, Manager: manager, At: now()}
+		a := arrival{update: update{option, r.Value}, Manager: manager, At: worker.Now()}
 		s.mu.Lock()
 		s.arrivals = append(s.arrivals, a)
 		s.mu.Unlock()
@@ -147,10 +148,10 @@ func (s *service) write(ctx context.Context, a pace) ([]write, error) {
 	writes := make([]write, 0, a.Count)
 	start := time.Now()
 	for i := range a.Count {
-		pause(ctx, time.Until(start.Add(time.Duration(float64(i)/a.PerSecond*1e9))))
-		w := write{update: a.update(i), Begun: now()}
+		worker.Pause(ctx, time.Until(start.Add(time.Duration(float64(i)/a.PerSecond*1e9))))
+		w := write{update: a.update(i), Begun: worker.Now()}
 		rc, err := m.options[w.Option].Set(ctx, w.Value, fastopt.By("fleet", "measured"))
-		w.Acked = now()
+		w.Acked = worker.Now()
 		if err != nil {
 			return writes, err
 		}
@@ -169,20 +170,10 @@ func (a pace) update(i int) update {
 func (s *service) die(a death) error {
 	point.Set(func(p point.Point, _ any, _ string) {
 		if string(p) == a.Point {
-			pause(context.Background(), time.Duration(a.After))
+			worker.Pause(context.Background(), time.Duration(a.After))
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
 		}
 	})
 	return nil
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

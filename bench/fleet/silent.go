@@ -5,12 +5,15 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/fastopt/fastopt-go/bench/internal/measured"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 )
 
 // How long until the silence of Redis is noticed, and until all is right after it.
 
 // silentRedis freezes Redis, then cuts the line to it.
-func silentRedis(ctx context.Context, w *world) ([]figure, error) {
+func silentRedis(ctx context.Context, w *world) ([]measured.Figure, error) {
 	ps, err := w.open(ctx, w.lab.processes, spec{RedisURL: w.lineURL(), Options: 20, Relay: true})
 	if err != nil {
 		return nil, err
@@ -21,7 +24,7 @@ func silentRedis(ctx context.Context, w *world) ([]figure, error) {
 	}
 	hole, err := w.untilNoticed(ctx, ps,
 		func() error { w.line.Drop(); return nil }, w.line.Heal)
-	return []figure{
+	return []measured.Figure{
 		named(frozen[0], "Redis frozen → all know that pushes are lost", time.Second),
 		named(frozen[1], "Redis thawed → all whole", 2*time.Second),
 		named(hole[0], "black hole → all know that pushes are lost", time.Second),
@@ -30,18 +33,18 @@ func silentRedis(ctx context.Context, w *world) ([]figure, error) {
 }
 
 // untilNoticed silences Redis until all of ps know, then ends it.
-func (w *world) untilNoticed(ctx context.Context, ps []*process, silence, end func() error) ([2]figure, error) {
-	var f [2]figure
+func (w *world) untilNoticed(ctx context.Context, ps []*worker.Process, silence, end func() error) ([2]measured.Figure, error) {
+	var f [2]measured.Figure
 	if _, err := w.settle(ctx, ps); err != nil {
 		return f, err
 	}
-	start := now()
+	start := worker.Now()
 	if err := silence(); err != nil {
 		return f, err
 	}
 	var noticed int64
-	for limit := now() + int64(repairLimit); now() < limit && noticed == 0; pause(ctx, poll) {
-		all, err := each[status](ctx, ps, "status", nil)
+	for limit := worker.Now() + int64(repairLimit); worker.Now() < limit && noticed == 0; worker.Pause(ctx, poll) {
+		all, err := worker.Each[status](ctx, ps, "status", nil)
 		if err != nil {
 			return f, err
 		}
@@ -53,14 +56,14 @@ func (w *world) untilNoticed(ctx context.Context, ps []*process, silence, end fu
 			noticed = slices.MaxFunc(all, func(a, b status) int { return cmp.Compare(a.At, b.At) }).At
 		}
 	}
-	f[0] = since("", start, noticed, 0)
-	pause(ctx, time.Second)
-	start = now()
+	f[0] = measured.Since("", start, noticed, 0)
+	worker.Pause(ctx, time.Second)
+	start = worker.Now()
 	if err := end(); err != nil {
 		return f, err
 	}
 	at, wrong, err := rightIn(ctx, ps, wish{Limit: int64(repairLimit), Whole: true})
 	w.complain(at, wrong)
-	f[1] = since("", start, at, 0)
+	f[1] = measured.Since("", start, at, 0)
 	return f, err
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/fastopt/fastopt-go/bench/internal/serverstats"
+	"github.com/fastopt/fastopt-go/bench/internal/worker"
 	"github.com/fastopt/fastopt-go/internal/faults"
 	"github.com/fastopt/fastopt-go/internal/servers"
 	"github.com/fastopt/fastopt-go/tiers/postgres"
@@ -27,13 +29,13 @@ type world struct {
 	pg    *servers.PostgresServer
 	line  *faults.Proxy // between the workers and Redis, where a row says so
 
-	sql   *pgx.Conn    // an operator's
-	stats *redisClient // an unrelated client's
+	sql   *pgx.Conn           // an operator's
+	stats *serverstats.Client // an unrelated client's
 
 	wrote int64 // the greatest value that a pace has named
 
 	mu      sync.Mutex
-	workers []*process // guarded by mu
+	workers []*worker.Process // guarded by mu
 }
 
 var (
@@ -42,6 +44,9 @@ var (
 		"max_connections=300", "shared_preload_libraries=pg_stat_statements", "pg_stat_statements.max=1000",
 	}}
 )
+
+// redisLimit is how long one command of an unrelated client may take.
+const redisLimit = 5 * time.Second
 
 // newWorld starts servers, with options rows set to 0, and no worker.
 func newWorld(ctx context.Context, l *lab, options int) (w *world, err error) {
@@ -66,7 +71,7 @@ func newWorld(ctx context.Context, l *lab, options int) (w *world, err error) {
 	if w.sql, err = pgx.Connect(ctx, w.pg.URL()); err != nil {
 		return w, err
 	}
-	if w.stats, err = dialRedis(w.redis.Addr()); err != nil {
+	if w.stats, err = serverstats.DialRedis(w.redis.Addr(), redisLimit); err != nil {
 		return w, err
 	}
 	return w, errors.Join(
@@ -88,7 +93,7 @@ func (w *world) update(ctx context.Context, u update) error {
 }
 
 // open starts n workers and lets each open what s says; the addresses are filled in.
-func (w *world) open(ctx context.Context, n int, s spec) ([]*process, error) {
+func (w *world) open(ctx context.Context, n int, s spec) ([]*worker.Process, error) {
 	if s.RedisURL == "" {
 		s.RedisURL = w.redis.URL()
 	}
@@ -97,10 +102,10 @@ func (w *world) open(ctx context.Context, n int, s spec) ([]*process, error) {
 	}
 	s.Namespace, s.Verbose = namespace, w.lab.verbose
 	s.Managers = max(s.Managers, 1)
-	var started []*process
+	var started []*worker.Process
 	for range n {
 		w.mu.Lock()
-		p, err := startProcess(len(w.workers) + 1)
+		p, err := worker.Start(len(w.workers) + 1)
 		if err == nil {
 			w.workers = append(w.workers, p)
 			started = append(started, p)
@@ -110,7 +115,7 @@ func (w *world) open(ctx context.Context, n int, s spec) ([]*process, error) {
 			return nil, err
 		}
 	}
-	_, err := each[any](ctx, started, "open", s)
+	_, err := worker.Each[any](ctx, started, "open", s)
 	return started, err
 }
 
@@ -124,12 +129,12 @@ func (w *world) close() error {
 	w.mu.Unlock()
 	var all sync.WaitGroup
 	for _, p := range workers {
-		all.Go(p.stop)
+		all.Go(p.Stop)
 	}
 	all.Wait()
 	var errs []error
 	if w.stats != nil {
-		w.stats.close()
+		w.stats.Close()
 	}
 	if w.sql != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -153,7 +158,7 @@ const settleLimit = 90 * time.Second
 
 // settle waits until one worker of ps is the relay, which it returns, and all
 // of them are whole.
-func (w *world) settle(ctx context.Context, ps []*process) (*process, error) {
+func (w *world) settle(ctx context.Context, ps []*worker.Process) (*worker.Process, error) {
 	leader, _, err := w.leader(ctx, ps, settleLimit)
 	if err != nil {
 		return nil, err
@@ -161,7 +166,7 @@ func (w *world) settle(ctx context.Context, ps []*process) (*process, error) {
 	if err := mustBeRight(ctx, ps, wish{Limit: int64(settleLimit), Whole: true}); err != nil {
 		return nil, fmt.Errorf("the fleet did not settle: %w", err)
 	}
-	pause(ctx, time.Second) // own fills push to everyone
+	worker.Pause(ctx, time.Second) // own fills push to everyone
 	return leader, ctx.Err()
 }
 
@@ -169,13 +174,13 @@ func (w *world) settle(ctx context.Context, ps []*process) (*process, error) {
 const poll = 5 * time.Millisecond
 
 // leader waits until exactly one worker is the relay, and tells since when.
-func (w *world) leader(ctx context.Context, ps []*process, limit time.Duration) (*process, int64, error) {
-	for end := now() + int64(limit); now() < end && ctx.Err() == nil; pause(ctx, poll) {
-		all, err := each[status](ctx, ps, "status", nil)
+func (w *world) leader(ctx context.Context, ps []*worker.Process, limit time.Duration) (*worker.Process, int64, error) {
+	for end := worker.Now() + int64(limit); worker.Now() < end && ctx.Err() == nil; worker.Pause(ctx, poll) {
+		all, err := worker.Each[status](ctx, ps, "status", nil)
 		if err != nil {
 			return nil, 0, err
 		}
-		var leader *process
+		var leader *worker.Process
 		var at int64
 		leaders := 0
 		for i, s := range all {
@@ -192,14 +197,14 @@ func (w *world) leader(ctx context.Context, ps []*process, limit time.Duration) 
 
 // rightIn waits until all of ps read what is wished, and tells since when the
 // last of them does; at 0: not within the limit, and what was wrong.
-func rightIn(ctx context.Context, ps []*process, a wish) (at int64, wrong string, err error) {
-	all, err := each[granted](ctx, ps, "await", a)
+func rightIn(ctx context.Context, ps []*worker.Process, a wish) (at int64, wrong string, err error) {
+	all, err := worker.Each[granted](ctx, ps, "await", a)
 	if err != nil {
 		return 0, "", err
 	}
 	for i, g := range all {
 		if g.At == 0 {
-			return 0, fmt.Sprintf("worker %d: %s", ps[i].number, g.Wrong), nil
+			return 0, fmt.Sprintf("worker %d: %s", ps[i].Number, g.Wrong), nil
 		}
 		at = max(at, g.At)
 	}
@@ -207,7 +212,7 @@ func rightIn(ctx context.Context, ps []*process, a wish) (at int64, wrong string
 }
 
 // mustBeRight is rightIn where the row has no figure if they do not.
-func mustBeRight(ctx context.Context, ps []*process, a wish) error {
+func mustBeRight(ctx context.Context, ps []*worker.Process, a wish) error {
 	at, wrong, err := rightIn(ctx, ps, a)
 	if err == nil && at == 0 {
 		err = fmt.Errorf("not as wanted within %v: %s", time.Duration(a.Limit), wrong)
@@ -216,7 +221,7 @@ func mustBeRight(ctx context.Context, ps []*process, a wish) error {
 }
 
 // without returns ps without p.
-func without(ps []*process, p *process) (others []*process) {
+func without(ps []*worker.Process, p *worker.Process) (others []*worker.Process) {
 	for _, o := range ps {
 		if o != p {
 			others = append(others, o)

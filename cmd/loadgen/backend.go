@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -24,6 +25,8 @@ type stores interface {
 	// settle is how long after the source answers again a write that it had
 	// received before is surely applied or lost.
 	settle() time.Duration
+	// tooLate is a lag of timers with which healthy stores seem to be out.
+	tooLate() time.Duration
 	// times are TTL and grace of most options.
 	times() (ttl, grace time.Duration)
 	// faults are what can be done to the stores, each at most once at a time.
@@ -41,10 +44,26 @@ func openStores(ctx context.Context, c config) (stores, error) {
 	return nil, fmt.Errorf("no backend %q", c.backend)
 }
 
-// A fault is one way to break the stores.
+// A resource is what a fault works with. Two faults that use the same one are
+// never at work together: the one would mend the other.
+type resource uint8
+
+const (
+	cacheServer  resource = iota
+	cachePath             // between processes and cache
+	sourceServer          // and what is in it
+	sourcePath
+	theProcesses
+)
+
+// A fault is one way to break the stores, or those who use them.
 type fault struct {
 	name    string
 	effects effects
+	uses    []resource
+	// alone: it is felt by what only it can have caused, so nothing else may be
+	// at work.
+	alone bool
 	// outlasts: it lasts until options have fallen to their defaults.
 	outlasts bool
 	// least is how long it lasts at least, to reach what it is to test; 0: any time.
@@ -52,8 +71,25 @@ type fault struct {
 	// brief: it is over as soon as it has struck.
 	brief  bool
 	strike func(ctx context.Context) error
+	// during, if not nil, is done while the fault lasts.
+	during func(ctx context.Context) error
 	mend   func(ctx context.Context) error
 	// bitten reports, while the fault lasts, whether it was felt: not whether
 	// it was ordered.
 	bitten func(ctx context.Context) bool
+}
+
+// overlaps reports whether f may be at work together with others.
+func (f fault) overlaps(others []fault) bool {
+	if f.alone || f.outlasts {
+		return false
+	}
+	for _, o := range others {
+		for _, u := range o.uses {
+			if slices.Contains(f.uses, u) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/fastopt/fastopt-go/fastopt"
-	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // Beside the plain reads, a few look deeper: whether stamp, state and age fit
@@ -16,37 +15,34 @@ import (
 const (
 	inspectEvery = 2 * time.Millisecond
 	loadEvery    = 5 * time.Millisecond
-	loadBound    = 300 * time.Millisecond // I13: both tiers' timeouts
-	// A Load that uses them up is woken two or three times on its way, and may lose
-	// the processor before it has begun; the lag that is measured is of one waking.
-	loadSlack = 50 * time.Millisecond
 )
 
 // inspectLoop checks Inspect. One goroutine, so that stamps are seen in order.
 func (r *run) inspectLoop(ctx context.Context) {
 	rnd := rand.New(rand.NewPCG(r.conf.seed, 1))
-	floors := make([][]tiers.Stamp, len(r.processes)) // stamps seen, by process and option
-	for p := range floors {
-		floors[p] = make([]tiers.Stamp, len(r.options))
-	}
 	for ctx.Err() == nil {
-		p, k := rnd.IntN(len(r.processes)), r.options[rnd.IntN(len(r.options))]
-		c := &r.oracle.cells[p][k.index]
-		rd := read{floor: c.floor(), before: r.weather.now.Load()}
-		got := r.processes[p].options[k.index].Inspect()
-		got.Value = r.given(p, k, got.Value)
-		rd.after, rd.value = r.weather.now.Load(), got.Value
-		r.deep.Add(1)
-		if bad := k.judge(c, rd); bad != nil {
-			r.violate(bad.kind, p, k, "Inspect "+bad.text)
-		} else if bad := k.judgeReading(got, r.lives[k.class]); bad != "" {
-			r.violate(mismatch, p, k, bad)
-		} else if low := floors[p][k.index]; low.Newer(got.Stamp) {
-			r.violate(older, p, k, fmt.Sprintf("Inspect gave stamp %v after %v", got.Stamp, low))
+		if p := r.hold(rnd.IntN(len(r.slots))); p != nil {
+			r.inspect(p, r.options[rnd.IntN(len(r.options))])
+			r.release(p)
 		}
-		floors[p][k.index] = got.Stamp
 		pause(ctx, inspectEvery)
 	}
+}
+
+func (r *run) inspect(p *process, k *key) {
+	c, rd := p.begin(r, k)
+	got := p.options[k.index].Inspect()
+	got.Value = r.given(p.index, k, got.Value)
+	rd.after, rd.value = r.weather.now.Load(), got.Value
+	r.deep.Add(1)
+	if bad := k.judge(c, rd); bad != nil {
+		r.violate(bad.kind, p.index, k, "Inspect "+bad.text)
+	} else if bad := k.judgeReading(got, r.lives[k.class]); bad != "" {
+		r.violate(mismatch, p.index, k, bad)
+	} else if low := p.stamps[k.index]; low.Newer(got.Stamp) {
+		r.violate(older, p.index, k, fmt.Sprintf("Inspect gave stamp %v after %v", got.Stamp, low))
+	}
+	p.stamps[k.index] = got.Stamp
 }
 
 // lives are the times of a class, ns; usable is negative for ever.
@@ -60,7 +56,7 @@ func (k *key) judgeReading(r fastopt.Reading[string], l lives) string {
 		r.State == fastopt.Expired && n != 0,
 		r.Origin == fastopt.Default && n != 0:
 		return fmt.Sprintf("number %d with state %v, origin %v", n, r.State, r.Origin)
-	case r.State == fastopt.Fresh && age >= l.ttl,
+	case r.State == fastopt.Fresh && (age >= l.ttl || r.Origin == fastopt.Snapshot),
 		r.State == fastopt.Stale && r.Err == nil && l.usable >= 0 && age >= l.usable:
 		return fmt.Sprintf("age %v with state %v", r.Age, r.State)
 	}
@@ -77,21 +73,25 @@ func (k *key) judgeReading(r fastopt.Reading[string], l lives) string {
 func (r *run) loadLoop(ctx context.Context, n uint64) {
 	rnd := rand.New(rand.NewPCG(r.conf.seed, 100+n))
 	for ctx.Err() == nil {
-		p := rnd.IntN(len(r.processes))
+		p := r.hold(rnd.IntN(len(r.slots)))
+		if p == nil {
+			pause(ctx, loadEvery)
+			continue
+		}
 		if rnd.IntN(3) == 0 {
 			r.loadOption(ctx, p, r.options[rnd.IntN(len(r.options))])
 		} else {
 			r.readMember(ctx, p, r.members[rnd.IntN(len(r.members))], rnd.IntN(2) == 0)
 		}
+		r.release(p)
 		pause(ctx, loadEvery)
 	}
 }
 
-func (r *run) loadOption(ctx context.Context, p int, k *key) {
-	c := &r.oracle.cells[p][k.index]
-	rd := read{floor: c.floor(), before: r.weather.now.Load()}
-	got := r.timed(p, k, func() fastopt.Reading[string] { return r.processes[p].options[k.index].Load(ctx) })
-	rd.after, rd.value = r.weather.now.Load(), r.given(p, k, got.Value)
+func (r *run) loadOption(ctx context.Context, p *process, k *key) {
+	c, rd := p.begin(r, k)
+	got := r.timed(p, k, p.options[k.index].Inspect().State, func() fastopt.Reading[string] { return p.options[k.index].Load(ctx) })
+	rd.after, rd.value = r.weather.now.Load(), r.given(p.index, k, got.Value)
 	if ctx.Err() == nil {
 		r.blame(k.judge(c, rd), p, k, "Load")
 	}
@@ -99,22 +99,23 @@ func (r *run) loadOption(ctx context.Context, p int, k *key) {
 
 // readMember reads a member by Get or by Load. Get may give the default while
 // the member is loaded; a Load that says Fresh is bound as an option is.
-func (r *run) readMember(ctx context.Context, p int, k *key, get bool) {
-	c := &r.oracle.cells[p][k.index]
-	rd := read{floor: c.floor(), before: r.weather.now.Load(), relaxed: true}
+func (r *run) readMember(ctx context.Context, p *process, k *key, get bool) {
+	c, rd := p.begin(r, k)
+	young := rd.relaxed
+	rd.relaxed = true
 	if get {
-		rd.value = k.ofMember(r.processes[p].family.Get(k.member))
+		rd.value = k.ofMember(p.family.Get(k.member))
 		rd.after = r.weather.now.Load()
 		r.blame(k.judge(c, rd), p, k, "Get")
 		return
 	}
 	least := k.least.floor()
-	got := r.timed(p, k, func() fastopt.Reading[string] { return r.processes[p].family.Load(ctx, k.member) })
+	got := r.timed(p, k, fastopt.Unloaded, func() fastopt.Reading[string] { return p.family.Load(ctx, k.member) })
 	rd.after, rd.value = r.weather.now.Load(), k.ofMember(got.Value)
 	if ctx.Err() != nil {
 		return
 	}
-	if got.State == fastopt.Fresh {
+	if got.State == fastopt.Fresh && !young {
 		rd.relaxed = false
 		if least.number() > rd.floor.number() {
 			rd.floor = least
@@ -131,20 +132,21 @@ func (k *key) ofMember(v string) string {
 	return v
 }
 
-// timed makes a Load and checks how long it took.
-func (r *run) timed(p int, k *key, load func() fastopt.Reading[string]) fastopt.Reading[string] {
+// timed makes a Load of k, which reads so before, and checks how long it took.
+func (r *run) timed(p *process, k *key, state fastopt.State, load func() fastopt.Reading[string]) fastopt.Reading[string] {
+	before := p.manager.Stats()
 	began := time.Now()
 	got := load()
 	took := time.Since(began)
 	r.deep.Add(1)
-	if lag := time.Duration(r.lag.recent()); took > loadBound+loadSlack+2*lag {
-		r.violate(tooSlow, p, k, fmt.Sprintf("Load took %v, allowed are %v and twice %v of timer lag", took, loadBound+loadSlack, lag))
+	if limit := loadLimit(state, before, p.manager.Stats(), time.Duration(r.lag.recent())); took > limit {
+		r.violate(tooSlow, p.index, k, fmt.Sprintf("Load took %v, of %v that the tiers and this machine excuse; the option was %v", took, limit, state))
 	}
 	return got
 }
 
-func (r *run) blame(bad *finding, p int, k *key, op string) {
+func (r *run) blame(bad *finding, p *process, k *key, op string) {
 	if bad != nil {
-		r.violate(bad.kind, p, k, op+" "+bad.text)
+		r.violate(bad.kind, p.index, k, op+" "+bad.text)
 	}
 }

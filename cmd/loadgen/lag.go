@@ -19,6 +19,11 @@ type lagMeter struct {
 	asleep  time.Time     // guarded by mu: since when
 }
 
+// starved reports whether timers are so late that the library's own timeouts say
+// nothing of the tiers: then a machine that is too slow is a fault by itself, of
+// both tiers, for as long as the meter remembers it.
+func (r *run) starved(lag int64) bool { return lag > r.weather.tooLate }
+
 // The bounds span a few seconds, and so does the memory of the meter.
 const window = 6
 

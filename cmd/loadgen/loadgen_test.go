@@ -4,38 +4,68 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
 func TestScheduleFollowsFromTheSeed(t *testing.T) {
+	faults := []fault{
+		{uses: []resource{cacheServer}}, {uses: []resource{cacheServer}}, {uses: []resource{cachePath}}, {uses: []resource{sourceServer}},
+		{alone: true}, {outlasts: true}, {uses: []resource{sourceServer, sourcePath}},
+	}
 	steps := func(seed uint64) (list []step) {
-		p := newPlan(seed, 7, time.Minute)
-		for range 21 {
-			list = append(list, p.next())
+		p := newPlan(seed, faults, time.Minute)
+		for singles := 0; singles < 21; {
+			s := p.next()
+			list = append(list, s)
+			if len(s.parts) == 1 {
+				singles++
+			}
 		}
 		return list
 	}
-	if a, b := steps(1), steps(1); !slices.Equal(a, b) {
+	if a, b := steps(1), steps(1); !reflect.DeepEqual(a, b) {
 		t.Errorf("one seed, two schedules:\n%v\n%v", a, b)
 	}
-	if slices.Equal(steps(1), steps(2)) {
+	if reflect.DeepEqual(steps(1), steps(2)) {
 		t.Error("two seeds, one schedule")
 	}
-	kinds := map[int]int{}
+	kinds, storms := map[int]int{}, 0
 	for _, s := range steps(3) {
-		kinds[s.fault]++
-		if s.length < shortestFault || s.length > longestFault {
-			t.Errorf("a fault of %v", s.length)
+		for _, p := range s.parts {
+			if p.length < shortestFault || p.length > longestFault {
+				t.Errorf("a fault of %v", p.length)
+			}
+		}
+		if len(s.parts) == 1 {
+			kinds[s.parts[0].fault]++
+			continue
+		}
+		storms++
+		used := map[resource]bool{}
+		for _, p := range s.parts {
+			f := faults[p.fault]
+			if f.alone || f.outlasts {
+				t.Errorf("fault %d in a storm", p.fault)
+			}
+			for _, u := range f.uses {
+				if used[u] {
+					t.Errorf("a storm with two faults of resource %d: %v", u, s.parts)
+				}
+				used[u] = true
+			}
 		}
 	}
 	for f, n := range kinds {
 		if n != 3 {
 			t.Errorf("fault %d came %d times in 3 rounds", f, n)
 		}
+	}
+	if len(kinds) != len(faults) || storms != 5 {
+		t.Errorf("%d kinds and %d storms", len(kinds), storms)
 	}
 }
 

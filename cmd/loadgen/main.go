@@ -4,18 +4,26 @@
 //
 //	go run ./cmd/loadgen                                  embedded stores, 20 s
 //	go run ./cmd/loadgen -backend local -duration 60s     private redis-server and postgres
+//	go run ./cmd/loadgen -backend local -processes 8 -duration 30m -seed 1
 //	go run ./cmd/loadgen -selftest                        does it see what it should see?
+//
+// A run of less than some minutes does not reach every kind of fault; the report
+// says which it did not.
 //
 // It exits with 0 if nothing was wrong, 1 if something was, 2 if it could not
 // run. Files, in reading order:
 //
 //	value.go      a value that describes itself
-//	oracle.go     what was written, and what may be read
+//	oracle.go     what was written, and what may be read; prune.go forgets what is old
 //	verdict.go    is this read right?
 //	weather.go    what is broken now, and which defaults that excuses
 //	stale.go      when an old value becomes too old
+//	process.go    one manager, which may end and begin anew
+//	meter.go, journal.go, ready.go, bounds.go   what it may ask, log, say of itself, and wait for
 //	reader.go, inspect.go, writer.go, doubt.go, propagation.go, recovery.go   who reads, writes and watches
-//	schedule.go, backend.go, memory.go, local.go, probe.go                    what breaks, and whether it did
+//	schedule.go, backend.go, memory.go                                        what breaks
+//	local.go, paths.go, sessions.go, probe.go                                 … with real servers, and whether it did
+//	truth.go      what the stores hold in the end
 //	run.go, report.go, progress.go, violations.go, histogram.go, lag.go       putting it together
 //	selftest.go, plants.go                                                    bugs that must be seen
 package main

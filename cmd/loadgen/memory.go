@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -36,6 +35,9 @@ func (s *memoryStores) shared() tiers.Cache   { return s.bareCache }
 func (s *memoryStores) settle() time.Duration { return 0 } // a wrapper applies a write at once or never
 func (s *memoryStores) close() error          { return nil }
 
+// tooLate is a long time: a call waits for nothing but its goroutine.
+func (s *memoryStores) tooLate() time.Duration { return time.Second }
+
 func (s *memoryStores) times() (ttl, grace time.Duration) {
 	return time.Second, 1500 * time.Millisecond
 }
@@ -47,13 +49,19 @@ var (
 	sourceOps = []faults.Op{faults.Identity, faults.Load, faults.Write, faults.Scan, faults.Changes, faults.Watch}
 )
 
-const slowCall = 20 * time.Millisecond // within every timeout
+const (
+	slowCall = 20 * time.Millisecond  // within every timeout
+	lateCall = 200 * time.Millisecond // beyond the cache's, and nearly the source's
+)
 
 func (s *memoryStores) faults(r *run) []fault {
 	refuse, hang := faults.Fault{Err: errInjected}, faults.Fault{Hang: true}
 	cacheOut, sourceOut := effects{cacheOut: true}, effects{sourceOut: true}
+	cacheRefuses, sourceRefuses := s.onCache("cache refuses", cacheOut, refuse, s.cache.Cut), s.onSource("source refuses", sourceOut, refuse, sourceOps)
+	late := faults.Fault{Delay: lateCall}
 	return []fault{
-		s.onCache("cache refuses", cacheOut, refuse, s.cache.Cut),
+		bothOut("both refuse beyond grace", cacheRefuses, sourceRefuses),
+		cacheRefuses,
 		s.onCache("cache hangs", cacheOut, hang, s.cache.Freeze),
 		s.onCache("cache slow", effects{}, faults.Fault{Delay: slowCall}, nil),
 		s.flush(r),
@@ -65,10 +73,11 @@ func (s *memoryStores) faults(r *run) []fault {
 			s.cache.Cut()
 			s.cache.Reconnect()
 		}),
-		s.onSource("source refuses", sourceOut, refuse, sourceOps),
+		s.onCache("cache too slow", effects{cacheOut: true, partly: true}, late, nil),
+		sourceRefuses,
+		s.onSource("source too slow", effects{sourceOut: true, partly: true}, late, sourceOps),
 		s.onSource("source hangs", sourceOut, hang, sourceOps),
 		s.onSource("answers to writes lost", effects{}, faults.Fault{Lost: true}, []faults.Op{faults.Write}),
-		s.blackout(refuse),
 	}
 }
 
@@ -87,7 +96,7 @@ func (s *memoryStores) onCache(name string, e effects, f faults.Fault, link func
 		ops = []faults.Op{faults.Load, faults.Fill}
 	}
 	before := int64(0)
-	return fault{name: name, effects: e,
+	return fault{name: name, effects: e, uses: []resource{cacheServer},
 		strike: func(context.Context) error {
 			before = bites(s.cache.Bites, ops)
 			for _, op := range ops {
@@ -107,7 +116,7 @@ func (s *memoryStores) onCache(name string, e effects, f faults.Fault, link func
 
 func (s *memoryStores) onSource(name string, e effects, f faults.Fault, ops []faults.Op) fault {
 	before := int64(0)
-	return fault{name: name, effects: e,
+	return fault{name: name, effects: e, uses: []resource{sourceServer},
 		strike: func(context.Context) error {
 			before = bites(s.source.Bites, ops)
 			for _, op := range ops {
@@ -122,7 +131,7 @@ func (s *memoryStores) onSource(name string, e effects, f faults.Fault, ops []fa
 
 func (s *memoryStores) onWatch(name string, strike, mend func()) fault {
 	before := int64(0)
-	return fault{name: name,
+	return fault{name: name, uses: []resource{cacheServer},
 		strike: func(context.Context) error { before = s.cache.Bites(faults.Watch); strike(); return nil },
 		mend:   func(context.Context) error { mend(); return nil },
 		bitten: func(context.Context) bool { return s.cache.Bites(faults.Watch) > before },
@@ -132,7 +141,7 @@ func (s *memoryStores) onWatch(name string, strike, mend func()) fault {
 // flush empties the cache. It has bitten when every process was told so.
 func (s *memoryStores) flush(r *run) fault {
 	var before []uint64
-	return fault{name: "cache flushed", effects: effects{cacheLoss: true},
+	return fault{name: "cache flushed", effects: effects{cacheLoss: true}, alone: true,
 		strike: func(context.Context) error {
 			before = r.pushesLost()
 			s.bareCache.Flush()
@@ -140,17 +149,6 @@ func (s *memoryStores) flush(r *run) fault {
 		},
 		mend:   func(context.Context) error { return nil },
 		bitten: func(context.Context) bool { return allRose(before, r.pushesLost()) },
-	}
-}
-
-// blackout silences both tiers until options have fallen to their defaults.
-func (s *memoryStores) blackout(f faults.Fault) fault {
-	cache := s.onCache("", effects{}, f, s.cache.Cut)
-	source := s.onSource("", effects{}, f, sourceOps)
-	return fault{name: "both refuse beyond grace", effects: effects{cacheOut: true, sourceOut: true}, outlasts: true,
-		strike: func(ctx context.Context) error { return errors.Join(cache.strike(ctx), source.strike(ctx)) },
-		mend:   func(ctx context.Context) error { return errors.Join(cache.mend(ctx), source.mend(ctx)) },
-		bitten: func(ctx context.Context) bool { return cache.bitten(ctx) && source.bitten(ctx) },
 	}
 }
 

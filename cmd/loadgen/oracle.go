@@ -52,6 +52,7 @@ type write struct {
 	stamp      tiers.Stamp // zero: not known
 	cached     bool        // the shared cache took it
 	seen       bool        // somebody read it
+	pruned     bool        // no more is known than the outcome
 }
 
 // A key is an option or a member of a family, in all processes.
@@ -67,7 +68,9 @@ type key struct {
 	least   cell        // a floor for Load in every process, by staleness alone
 
 	mu     sync.Mutex
-	writes []write // guarded by mu; number n stands at n-1
+	writes []write         // guarded by mu; number n stands at n-1-pruned
+	pruned uint32          // guarded by mu: how many old ones were dropped (prune.go)
+	lost   map[uint32]bool // guarded by mu: those of them that were refused
 }
 
 // A floor is a number, whether that write is a delete, and why it is a floor, in
@@ -78,9 +81,10 @@ type floor uint64
 type cause uint8
 
 const (
-	bySeen  cause = iota // it was read in this process
-	byOwn                // this process wrote it
-	byStale              // it was committed too long ago to be missed
+	bySeen     cause = iota // it was read in this process
+	byOwn                   // this process wrote it
+	byStale                 // it was committed too long ago to be missed
+	bySnapshot              // it is in the snapshot that this process began with
 )
 
 const deletedBit floor = 4
@@ -124,21 +128,62 @@ func (c *cell) raise(f floor) {
 	}
 }
 
+// A board is the floors of one process, from its Open to its Close (I2).
+type board struct {
+	cells   []cell      // by key
+	settled atomic.Bool // all that had to be known by then was; until then staleness raises nothing
+	// trusted: what the cells say holds from the start, because it is in a
+	// snapshot; else a default is excused until settled.
+	trusted bool // immutable
+}
+
+func (b *board) excuses() bool { return !b.trusted && !b.settled.Load() }
+
 // An oracle is all of it.
 type oracle struct {
-	keys  []*key   // immutable
-	cells [][]cell // immutable; by process, by key
+	keys   []*key                  // immutable
+	boards []atomic.Pointer[board] // by process; never nil
 }
 
 func newOracle(keys []*key, processes int) *oracle {
-	o := &oracle{keys: keys, cells: make([][]cell, processes)}
-	for p := range o.cells {
-		o.cells[p] = make([]cell, len(keys))
-		for i := range keys {
-			o.cells[p][i].word.Store(uint64(unwritten))
-		}
+	o := &oracle{keys: keys, boards: make([]atomic.Pointer[board], processes)}
+	for p := range o.boards {
+		b := o.newBoard(nil)
+		b.settled.Store(true)
+		o.boards[p].Store(b)
 	}
 	return o
+}
+
+func (o *oracle) board(p int) *board { return o.boards[p].Load() }
+
+// newBoard is one for a process that opens, with the floors that the last one
+// of its snapshot had, if there is a last one.
+func (o *oracle) newBoard(last *board) *board {
+	b := &board{cells: make([]cell, len(o.keys))}
+	for i, k := range o.keys {
+		b.cells[i].word.Store(uint64(unwritten))
+		if last != nil && k.class != member {
+			at := last.cells[i].floor()
+			b.cells[i].word.Store(uint64(newFloor(at.number(), at.deleted(), bySnapshot)))
+		}
+	}
+	b.trusted = last != nil && (last.trusted || last.settled.Load())
+	return b
+}
+
+// settle says that process p has been seen to know all that it must. What is
+// due after that raises its floors, and what became due before it does now.
+func (o *oracle) settle(p int) {
+	b := o.board(p)
+	if b.settled.Swap(true) {
+		return
+	}
+	for i, k := range o.keys {
+		if k.class != member {
+			b.cells[i].raise(k.least.floor())
+		}
+	}
 }
 
 func newKey(index int, name, member string, c class) *key {
@@ -152,7 +197,8 @@ func newKey(index int, name, member string, c class) *key {
 func (k *key) issue(process int, deleted bool, now int64) write {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	w := write{number: uint32(len(k.writes) + 1), process: process, deleted: deleted, start: now}
+	k.pruneLocked(now)
+	w := write{number: k.pruned + uint32(len(k.writes)+1), process: process, deleted: deleted, start: now}
 	if !deleted {
 		w.value = newValue(k.hash, w.number, process, now/1000)
 	}
@@ -165,7 +211,7 @@ func (k *key) issue(process int, deleted bool, now int64) write {
 func (k *key) settle(n uint32, o outcome, stamp tiers.Stamp, cached bool, now int64) (ghost bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	w := &k.writes[n-1]
+	w := &k.writes[n-1-k.pruned]
 	w.outcome, w.stamp, w.cached, w.end = o, stamp, cached, now
 	return o == refused && w.seen
 }
@@ -192,11 +238,15 @@ func (k *key) last(fits func(*write) bool) write {
 func (k *key) read(n uint32) (w write, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if n == 0 || int(n) > len(k.writes) {
+	switch {
+	case n == 0 || n > k.pruned+uint32(len(k.writes)):
 		return write{}, false
+	case n <= k.pruned:
+		return k.prunedLocked(n), true
 	}
-	k.writes[n-1].seen = true
-	return k.writes[n-1], true
+	at := &k.writes[n-1-k.pruned]
+	at.seen = true
+	return *at, true
 }
 
 // readDelete returns the oldest delete after write n that was not refused,
@@ -204,7 +254,10 @@ func (k *key) read(n uint32) (w write, ok bool) {
 func (k *key) readDelete(n uint32) (w write, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for i := int(n); i < len(k.writes); i++ {
+	if n < k.pruned {
+		return k.prunedLocked(n + 1), true // that is too long ago to be told
+	}
+	for i := int(n - k.pruned); i < len(k.writes); i++ {
 		if w := &k.writes[i]; w.deleted && w.outcome != refused {
 			w.seen = true
 			return *w, true

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -37,6 +38,10 @@ func plants() []plant {
 		{"value past its grace", pastGrace, shimmed(immortal)},
 		{"lost propagation", notSpread, func(r *run) { r.deaf = func(p int) bool { return p == 0 } }},
 		{"lost write", lostWrite, func(r *run) { r.stores = forgetful{r.stores} }},
+		{"budget overspent", overBudget, func(r *run) { r.poursTimes = 50 }},
+		{"a line per read", tooLoud, chatty},
+		{"write that dawdles", tooSlow, func(r *run) { r.dawdles = 3 * time.Second }},
+		{"ready during an outage", wrongReady, func(r *run) { r.pretends = true }},
 		{"fault that does nothing", idleFault, func(r *run) {
 			for i := range r.faults {
 				r.faults[i].strike = func(context.Context) error { return nil }
@@ -83,6 +88,14 @@ func shimmed(b bug) func(*run) {
 	}
 }
 
+// chatty logs whatever is read.
+func chatty(r *run) {
+	r.shim = func(p int, _ *key, v string) string {
+		_ = r.slots[p].journal.Handle(context.Background(), slog.Record{Message: "read"})
+		return v
+	}
+}
+
 // staleValue gives what was read first, for ever.
 func staleValue(_ *run, m *memo, k *key, v string) string {
 	if old := m.swap(0, k, v); old != "" {
@@ -103,7 +116,7 @@ func valueFromBefore(_ *run, m *memo, k *key, v string) string {
 
 // ownForgotten gives what was there before the process wrote.
 func ownForgotten(r *run, m *memo, k *key, v string) string {
-	if r.oracle.cells[0][k.index].floor().cause() == byOwn {
+	if r.oracle.board(0).cells[k.index].floor().cause() == byOwn {
 		if old := m.swap(0, k, v); old != "" {
 			m.swap(0, k, old)
 			return old

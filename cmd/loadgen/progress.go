@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/metrics"
 	"time"
 )
 
 // The progress line: every second, rewritten in place on a terminal; elsewhere
-// a line every 5 s.
+// a line every 10 s.
 
 func (r *run) progressLoop(ctx context.Context, out io.Writer) {
 	terminal := isTerminal(out)
@@ -25,7 +26,7 @@ func (r *run) progressLoop(ctx context.Context, out io.Writer) {
 			return
 		case <-tick.C:
 		}
-		if !terminal && n%5 != 0 {
+		if !terminal && n%10 != 0 {
 			continue
 		}
 		now, reads := time.Now(), r.reads()
@@ -48,8 +49,8 @@ func (r *run) progressLine(rate float64) string {
 	case !weather.healthy:
 		state = "recovering"
 	}
-	return fmt.Sprintf("%4.0fs  %6.1f M reads/s  %6d writes  %-28s  %d violations",
-		time.Duration(r.now()).Seconds(), rate/1e6, r.committedWrites(), state, r.found.total.Load())
+	return fmt.Sprintf("%4.0fs  %6.1f M reads/s  %6d writes  %4d MiB  %-28s  %d violations",
+		time.Duration(r.now()).Seconds(), rate/1e6, r.writes.Load(), footprint()>>20, state, r.found.total.Load())
 }
 
 func (r *run) reads() (sum int64) {
@@ -59,11 +60,11 @@ func (r *run) reads() (sum int64) {
 	return sum
 }
 
-func (r *run) committedWrites() (sum uint64) {
-	for _, p := range r.processes {
-		sum += p.manager.Stats().Writes
-	}
-	return sum
+// footprint is the memory that this process has from the system, in bytes.
+func footprint() uint64 {
+	of := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(of)
+	return of[0].Value.Uint64() - of[1].Value.Uint64()
 }
 
 func isTerminal(w io.Writer) bool {

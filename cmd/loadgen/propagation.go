@@ -113,12 +113,12 @@ func (r *run) spreadLoop(ctx context.Context, w *writer) {
 		if k.inDoubt.Load() {
 			continue
 		}
-		p := rnd.IntN(len(r.processes))
+		p := rnd.IntN(len(r.slots))
 		turn, calm := r.weather.calm()
 		var sp *spread
 		if calm {
 			next := k.last(func(*write) bool { return true }).number + 1
-			sp = r.spread.begin(next, p, len(r.processes), r.now(), turn)
+			sp = r.spread.begin(next, p, len(r.slots), r.now(), turn)
 		}
 		out := w.write(k, p, false)
 		if sp != nil {
@@ -127,21 +127,32 @@ func (r *run) spreadLoop(ctx context.Context, w *writer) {
 	}
 }
 
-// watchLoop follows the measured option in one process. It has a floor of its
-// own: what it is given may be older than what others have read meanwhile.
-func (r *run) watchLoop(ctx context.Context, p int) {
+// watchLoop follows the measured option in slot i, whatever process runs there.
+func (r *run) watchLoop(ctx context.Context, i int) {
+	for ctx.Err() == nil {
+		if p := r.hold(i); p != nil {
+			r.release(p) // Close ends the watch
+			r.watch(ctx, p)
+		}
+		pause(ctx, breathEvery)
+	}
+}
+
+// watch follows it in p. It has a floor of its own: what it is given may be older
+// than what others have read meanwhile.
+func (r *run) watch(ctx context.Context, p *process) {
 	k := r.measured
 	var own cell
 	own.word.Store(uint64(unwritten))
 	before := r.weather.now.Load()
-	for got := range r.processes[p].options[k.index].Watch(ctx) {
+	for got := range p.options[k.index].Watch(ctx) {
 		turn, calm := r.weather.calm()
-		rd := read{value: got.Value, floor: own.floor(), before: before, after: r.weather.now.Load()}
+		rd := read{value: got.Value, floor: own.floor(), before: before, after: r.weather.now.Load(), relaxed: p.board.excuses()}
 		before = rd.after
 		r.deep.Add(1)
-		if r.deaf == nil || !r.deaf(p) {
+		if r.deaf == nil || !r.deaf(p.index) {
 			n, _ := openValue(got.Value, k.hash)
-			r.spread.hear(p, n, r.now(), turn, calm)
+			r.spread.hear(p.index, n, r.now(), turn, calm)
 		}
 		r.blame(k.judge(&own, rd), p, k, "Watch")
 	}
@@ -150,6 +161,7 @@ func (r *run) watchLoop(ctx context.Context, p int) {
 // judgeSpread reports what did not arrive in time.
 func (r *run) judgeSpread(now, lag int64) {
 	turn, calm := r.weather.calm()
+	calm = calm && !r.starved(lag)
 	for _, m := range r.spread.judge(now, lag, turn, calm) {
 		r.violate(notSpread, m.process, r.measured, fmt.Sprintf("write %d of process %d, acknowledged %v ago, is not known here",
 			m.spread.number, m.spread.process, time.Duration(now-m.spread.end).Round(time.Millisecond)))

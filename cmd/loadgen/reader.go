@@ -64,15 +64,21 @@ func newControls(n int) []*control {
 func (r *reader) loop(ctx context.Context) {
 	keys := r.run.options
 	var controls [][]*control // a process each, so that as many different addresses are read
-	for range r.run.processes {
+	for range r.run.slots {
 		controls = append(controls, newControls(len(keys)))
 	}
 	var floors [batch]floor
 	var values, bare [batch]string
 	at, p, breathed := 0, r.first, time.Now()
 	for ctx.Err() == nil {
-		p = (p + 1) % len(r.run.processes)
-		cells, handles := r.run.oracle.cells[p][:len(keys)], r.run.processes[p].options[:len(keys)]
+		p = (p + 1) % len(r.run.slots)
+		proc := r.run.hold(p)
+		if proc == nil {
+			pause(ctx, breath)
+			continue
+		}
+		cells, handles := proc.board.cells[:len(keys)], proc.options[:len(keys)]
+		relaxed := proc.board.excuses()
 		before := r.run.weather.now.Load()
 		for i, j := 0, at; i < batch; i++ {
 			floors[i] = cells[j].floor()
@@ -86,7 +92,8 @@ func (r *reader) loop(ctx context.Context) {
 		loadAll(controls[p], at, &bare)
 		t2 := time.Now()
 		after := r.run.weather.now.Load()
-		r.verify(p, at, &floors, &values, before, after)
+		r.verify(proc, at, &floors, &values, read{before: before, after: after, relaxed: relaxed})
+		r.run.release(proc)
 		r.reads.Add(batch)
 		if before == after && before.healthy {
 			r.healthy.add(int64(t1.Sub(t0)))
@@ -130,10 +137,11 @@ func loadAll(from []*control, at int, into *[batch]string) {
 	}
 }
 
-// verify checks the values of a batch of process p, from option at on.
-func (r *reader) verify(p, at int, floors *[batch]floor, values *[batch]string, before, after *phase) {
+// verify checks the values of a batch of process p, from option at on; rd is what
+// they have in common.
+func (r *reader) verify(p *process, at int, floors *[batch]floor, values *[batch]string, rd read) {
 	keys := r.run.options
-	plain := !before.strict && r.run.shim == nil
+	plain := !rd.before.strict && r.run.shim == nil
 	for i := range values {
 		k := keys[at]
 		if at++; at == len(keys) {
@@ -144,10 +152,10 @@ func (r *reader) verify(p, at int, floors *[batch]floor, values *[batch]string, 
 				continue
 			}
 		}
-		v := r.run.given(p, k, values[i])
-		rd := read{value: v, floor: floors[i], before: before, after: after}
-		if bad := k.judge(&r.run.oracle.cells[p][k.index], rd); bad != nil {
-			r.run.violate(bad.kind, p, k, bad.text)
+		v := r.run.given(p.index, k, values[i])
+		rd.value, rd.floor = v, floors[i]
+		if bad := k.judge(&p.board.cells[k.index], rd); bad != nil {
+			r.run.violate(bad.kind, p.index, k, bad.text)
 		} else if v == k.fallback && !floors[i].deleted() {
 			r.excused++
 		}

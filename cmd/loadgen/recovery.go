@@ -30,6 +30,7 @@ type convalescence struct {
 	since   int64
 	need    []write  // by option: the newest commit when the fault ended
 	options [][]*key // by process: not seen fresh yet
+	unready int      // processes whose Ready says no
 	cached  []*key   // not seen right in the cache yet
 }
 
@@ -39,7 +40,7 @@ func (r *run) newConvalescence(now int64) *convalescence {
 		c.need[i] = k.last(func(w *write) bool { return w.outcome == acked && !w.stamp.IsZero() })
 	}
 	c.cached = slices.Clone(r.options)
-	for range r.processes {
+	for range r.slots {
 		c.options = append(c.options, slices.Clone(r.options))
 	}
 	return c
@@ -54,17 +55,26 @@ func (w *write) knownBy(absent bool, stamp tiers.Stamp) bool {
 // look strikes off what is well, and reports whether nothing is left.
 func (c *convalescence) look(ctx context.Context) bool {
 	left := 0
-	for p, keys := range c.options {
-		c.options[p] = slices.DeleteFunc(keys, func(k *key) bool {
-			got := c.run.processes[p].options[k.index].Inspect()
+	c.unready = 0
+	for i, keys := range c.options {
+		p := c.run.hold(i)
+		if p == nil {
+			c.unready++
+			continue
+		}
+		c.options[i] = slices.DeleteFunc(keys, func(k *key) bool {
+			got := p.options[k.index].Inspect()
 			return got.State == fastopt.Fresh && c.need[k.index].knownBy(got.Origin == fastopt.Default, got.Stamp)
 		})
-		left += len(c.options[p])
+		if left += len(c.options[i]); len(c.options[i]) == 0 && p.manager.Ready() != nil {
+			c.unready++
+		}
+		c.run.release(p)
 	}
 	if left == 0 && len(c.cached) > 0 { // the cache is asked last, as asking is not free
 		c.lookIntoCache(ctx)
 	}
-	return left == 0 && len(c.cached) == 0 && c.run.lastAck.Load() > c.since
+	return left == 0 && c.unready == 0 && len(c.cached) == 0 && c.run.lastAck.Load() > c.since
 }
 
 func (c *convalescence) lookIntoCache(ctx context.Context) {
@@ -89,24 +99,29 @@ func (c *convalescence) lookIntoCache(ctx context.Context) {
 }
 
 // recover waits until all is well again after a fault, and reports a violation
-// if that takes too long. It returns how long it took.
-func (r *run) recover(ctx context.Context, fault string) time.Duration {
+// if that takes too long. It returns how long it took, and whether all is well.
+func (r *run) recover(ctx context.Context, fault string) (took time.Duration, well bool) {
 	since := r.now()
 	c := r.newConvalescence(since)
 	late := false
 	for {
-		well := c.look(ctx)
-		took := time.Duration(r.now() - since)
+		well = c.look(ctx)
+		took = time.Duration(r.now() - since)
 		if ctx.Err() != nil {
-			return took
+			return took, well
 		}
 		lag := time.Duration(r.lag.recent())
-		if !late && took > recoveryBound+lag {
+		if !late && took > recoveryBound+lag && !r.starved(int64(lag)) {
 			late = true
 			r.violateAfter(fault, notRecovered, c.example(), c.missing(took))
 		}
+		if well {
+			for p := range r.slots {
+				r.oracle.settle(p)
+			}
+		}
 		if well || took > recoveryPatience {
-			return took
+			return took, well
 		}
 		pause(ctx, recoveryEvery)
 	}
@@ -128,17 +143,22 @@ func (c *convalescence) missing(after time.Duration) string {
 	for _, keys := range c.options {
 		n += len(keys)
 	}
-	text := fmt.Sprintf("%v after its end %d options in processes and %d in the cache were not right, the last write was acknowledged %v after it",
-		after.Round(time.Millisecond), n, len(c.cached), time.Duration(c.run.lastAck.Load()-c.since).Round(time.Millisecond))
+	text := fmt.Sprintf("%v after its end %d options in processes and %d in the cache were not right, %d processes not ready, the last write was acknowledged %v after it",
+		after.Round(time.Millisecond), n, len(c.cached), c.unready, time.Duration(c.run.lastAck.Load()-c.since).Round(time.Millisecond))
 	k := c.example()
 	if k == nil {
 		return text
 	}
 	text += fmt.Sprintf("; %s was then committed with stamp %v", k.name, c.need[k.index].stamp)
-	for p, proc := range c.run.processes {
-		got, st := proc.options[k.index].Inspect(), proc.manager.Stats()
-		text += fmt.Sprintf("; process %d: %v by %v, stamp %v, age %v, %d keys under repair",
-			p, got.State, got.Origin, got.Stamp, got.Age.Round(time.Millisecond), st.Dirty)
+	for i := range c.run.slots {
+		p := c.run.hold(i)
+		if p == nil {
+			continue
+		}
+		got, st, ready := p.options[k.index].Inspect(), p.manager.Stats(), p.manager.Ready()
+		c.run.release(p)
+		text += fmt.Sprintf("\n        process %d: %v by %v, stamp %v, age %v, %d keys under repair, breakers %q and %q, ready: %v",
+			i, got.State, got.Origin, got.Stamp, got.Age.Round(time.Millisecond), st.Dirty, st.CacheTier.Breaker, st.SourceTier.Breaker, ready)
 	}
 	return text
 }

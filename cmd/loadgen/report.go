@@ -66,26 +66,35 @@ func (r *run) reportWrites(out io.Writer) {
 	s := &r.spread.heard
 	fmt.Fprintf(out, "propagation, healthy        p50 %v, p99 %v, max %v, of %s arrivals\n",
 		tidy(s.at(0.5)), tidy(s.at(0.99)), tidy(time.Duration(s.max)), count(int64(s.total)))
-	var conflicts, expiries uint64
-	for _, st := range r.final {
-		conflicts, expiries = conflicts+st.Conflicts, expiries+st.Expiries
+	fmt.Fprintf(out, "expirer    %d falls to a default, at most %v late\n", r.final.expiries, tidy(r.final.worstFall))
+	for l, n := range r.final.requests {
+		b := budgets[l]
+		fmt.Fprintf(out, "source     requests for %s: at most %.0f of a burst of %d and %v per second\n", laneNames[l], n, b.Burst, b.Rate)
 	}
-	fmt.Fprintf(out, "expirer    %d falls to a default, at most %v late\n", expiries, tidy(r.worstFall))
-	fmt.Fprintf(out, "timer lag  at most %v; the bounds allow for what was measured in the last %d s\n\n", tidy(r.lag.worst()), window)
+	fmt.Fprintf(out, "log        at most %d lines by one process about one fault or storm\n", r.loudest)
+	fmt.Fprintf(out, "processes  begun anew %d times; memory %d MiB\n", r.reopened.Load(), footprint()>>20)
+	fmt.Fprintf(out, "timer lag  at most %v; the bounds allow for what was measured in the last %d s;\n", tidy(r.lag.worst()), window)
+	fmt.Fprintf(out, "           %.0f %% of the time it was more than %v, so that recovery, staleness,\n           log lines, Ready and falls to defaults were not judged\n\n",
+		100*r.slowFor.Seconds()/r.took.Seconds(), r.stores.tooLate())
 }
 
 func (r *run) reportFaults(out io.Writer) {
-	width := len("faults")
+	width, missed := len("storms of several"), 0
 	for _, t := range r.tallies {
 		width = max(width, len(t.name))
 	}
-	fmt.Fprintf(out, "%-*s   injected     bit   worst recovery\n", width, "faults")
+	fmt.Fprintf(out, "%-*s   injected     bit   in storms   worst recovery\n", width, "faults")
 	for _, t := range r.tallies {
 		if t.injected == 0 {
-			fmt.Fprintf(out, "%-*s   %8s %7s   %14s\n", width, t.name, "not run", "-", "-")
+			missed++
+			fmt.Fprintf(out, "%-*s   %8s %7s   %9d   %14s\n", width, t.name, "not run", "-", t.stormed, "-")
 			continue
 		}
-		fmt.Fprintf(out, "%-*s   %8d %7d   %14v\n", width, t.name, t.injected, t.bitten, tidy(t.recovery))
+		fmt.Fprintf(out, "%-*s   %8d %7d   %9d   %14v\n", width, t.name, t.injected, t.bitten, t.stormed, tidy(t.recovery))
+	}
+	fmt.Fprintf(out, "%-*s   %8d %7s   %9s   %14v\n", width, "storms of several", r.storms.injected, "", "", tidy(r.storms.recovery))
+	if missed > 0 {
+		fmt.Fprintf(out, "%d kinds were not reached in so short a run, or only in storms\n", missed)
 	}
 	fmt.Fprintln(out)
 }

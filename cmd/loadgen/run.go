@@ -2,18 +2,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/fastopt/fastopt-go/fastopt"
-	"github.com/fastopt/fastopt-go/tiers"
 )
 
 // A run is one soak: stores, processes, everyone who reads, writes, breaks and
@@ -23,18 +20,29 @@ type run struct {
 	start     time.Time                      // immutable: the origin of all instants
 	stores    stores                         // immutable
 	faults    []fault                        // immutable
+	folder    string                         // immutable: of the snapshots
 	lives     [classes]lives                 // immutable
 	oracle    *oracle                        // immutable
 	shim      func(int, *key, string) string // immutable; what a planted bug makes of a value; nil: none
 	deaf      func(process int) bool         // immutable; a planted bug in a watcher; nil: none
 	writeFrom int                            // immutable: the first process that writes
-	gentle    bool                           // immutable: many runs share the machine
+
+	// Planted bugs, immutable: a meter that counts each request so often, writes
+	// that wait so long for nothing, Ready that says that all is well, and
+	// snapshots that are not read.
+	poursTimes      float64
+	dawdles         time.Duration
+	pretends        bool
+	forgetsSnapshot bool
+
+	gentle bool // immutable: many runs share the machine
 
 	options  []*key // immutable: read at full speed
 	measured *key   // immutable: for propagation
 	members  []*key // immutable: of the family
 
-	processes []*process
+	slots     []*slot // immutable, one per process
+	reopened  atomic.Int64
 	readers   []*reader
 	writers   []*writer
 	weather   *weather
@@ -44,19 +52,15 @@ type run struct {
 	lag       lagMeter
 	found     violations
 	tallies   []tally
-	deep      atomic.Int64 // readings checked by Inspect, Load and Watch
-	lastAck   atomic.Int64 // when a write was acknowledged last, ns since the run began
+	storms    tally                // of the schedule alone
+	loudest   int                  // of the schedule alone: lines of log that a process wrote about one step
+	slowFor   time.Duration        // of the judge alone: how long the machine was too slow
+	readyTold map[readyReport]bool // of the judge alone
+	writes    atomic.Int64         // acknowledged
+	deep      atomic.Int64         // readings checked by Inspect, Load and Watch
+	lastAck   atomic.Int64         // when a write was acknowledged last, ns since the run began
 	took      time.Duration
-	worstFall time.Duration // lag of the expirers, after the end
-	final     []fastopt.Stats
-}
-
-// A process is one manager with its own handles, as a process of a service.
-type process struct {
-	manager *fastopt.Manager
-	options []*fastopt.Option[string] // by index of key; the measured one is the last
-	family  *fastopt.Family[string]
-	close   func()
+	final     totals
 }
 
 const (
@@ -92,18 +96,25 @@ func soak(ctx context.Context, c config, progress io.Writer) (*run, error) {
 
 // newRun opens the processes. plant, if not nil, plants a bug.
 func newRun(ctx context.Context, c config, s stores, plant func(*run)) (*run, error) {
-	r := &run{conf: c, start: time.Now(), stores: s}
+	r := &run{conf: c, start: time.Now(), stores: s, readyTold: map[readyReport]bool{}}
+	var err error
+	if r.folder, err = os.MkdirTemp("", "loadgen-"); err != nil {
+		return nil, err
+	}
 	r.makeKeys()
 	r.setTimes()
-	r.faults = s.faults(r)
-	for p := range c.processes {
-		if err := r.openProcess(ctx, p); err != nil {
-			r.closeProcesses()
-			return nil, fmt.Errorf("open process %d: %w", p, err)
-		}
+	r.faults = append(s.faults(r), r.reopening())
+	if i := slices.IndexFunc(r.faults, func(f fault) bool { return f.outlasts }); i >= 0 {
+		r.faults = append(r.faults, r.reopeningInTheDark(r.faults[i]))
 	}
 	if plant != nil {
 		plant(r)
+	}
+	for p := range c.processes {
+		r.slots = append(r.slots, new(slot))
+		if err := r.openProcess(ctx, p, r.oracle.board(p), 0); err != nil {
+			return nil, errors.Join(fmt.Errorf("open process %d: %w", p, err), r.closeProcesses())
+		}
 	}
 	for _, f := range r.faults {
 		r.tallies = append(r.tallies, tally{name: f.name})
@@ -151,36 +162,7 @@ func (r *run) setTimes() {
 	for c, l := range r.lives {
 		ttls[c], usables[c] = l.ttl, l.usable
 	}
-	r.weather = newWeather(ttls, usables)
-}
-
-func (r *run) openProcess(ctx context.Context, i int) error {
-	p := &process{}
-	var reg fastopt.Registry
-	ttl, grace := r.stores.times()
-	for _, k := range append(r.options, r.measured) {
-		spec := fastopt.Spec[string]{Name: k.name, Default: k.fallback, TTL: time.Duration(r.lives[k.class].ttl)}
-		switch k.class {
-		case forever:
-			spec.Grace = fastopt.Forever
-		case strict:
-			spec.Grace = fastopt.NoGrace
-		}
-		p.options = append(p.options, fastopt.Declare(&reg, spec))
-	}
-	p.family = fastopt.DeclareFamily(&reg, fastopt.FamilySpec[string]{Prefix: familyName, Default: familyDefault})
-	cache, source, closeTiers, err := r.stores.process(i)
-	if err != nil {
-		return err
-	}
-	p.close = closeTiers
-	p.manager, err = fastopt.Open(ctx, fastopt.Config{Namespace: namespace, Cache: cache, Source: source, TTL: ttl, Grace: grace}, &reg)
-	if err != nil {
-		closeTiers()
-		return err
-	}
-	r.processes = append(r.processes, p)
-	return nil
+	r.weather = newWeather(ttls, usables, r.stores.tooLate())
 }
 
 // makeWriters shares keys and rate among the writers.
@@ -212,7 +194,7 @@ func (r *run) do(ctx context.Context, progress io.Writer) {
 	measurer := &writer{run: r}
 	r.writers = append(r.writers, measurer)
 	all.Go(func() { r.spreadLoop(ctx, measurer) })
-	for p := range r.processes {
+	for p := range r.slots {
 		all.Go(func() { r.watchLoop(ctx, p) })
 	}
 	all.Go(func() { r.inspectLoop(ctx) })
@@ -227,83 +209,43 @@ func (r *run) do(ctx context.Context, progress io.Writer) {
 	all.Wait()
 	r.took = time.Since(r.start)
 	r.judgeTruth()
-	r.closeProcesses()
-}
-
-// judgeTruth looks whether the source holds, at the end, what it acknowledged
-// last: readers may never have asked it.
-func (r *run) judgeTruth() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	for keys := range slices.Chunk(r.oracle.keys, tiers.MaxBatch) {
-		names := make([]string, len(keys))
-		for i, k := range keys {
-			names[i] = k.name
-		}
-		for i, res := range r.stores.truth().Load(ctx, namespace, names) {
-			if bad := keys[i].judgeRow(res); bad != "" {
-				r.violate(lostWrite, -1, keys[i], bad)
-			}
-		}
+	if err := r.closeProcesses(); err != nil {
+		r.violateAfter("", notClosed, nil, err.Error())
 	}
-}
-
-// judgeRow says what is wrong with what the source holds of k, if its last
-// write that may have been applied was acknowledged.
-func (k *key) judgeRow(res tiers.Result) string {
-	last := k.last(func(w *write) bool { return w.outcome != refused })
-	switch {
-	case last.number == 0 || last.outcome != acked:
-		return ""
-	case res.Err != nil:
-		return fmt.Sprintf("the source does not answer for write %d: %v", last.number, res.Err)
-	case last.deleted:
-		if res.Kind != tiers.Absent {
-			return fmt.Sprintf("the source still holds a value, deleted by write %d", last.number)
-		}
-		return ""
-	}
-	var held string
-	if err := json.Unmarshal(res.Data, &held); err != nil || held != last.value {
-		return fmt.Sprintf("the source does not hold write %d", last.number)
-	}
-	return ""
 }
 
 // judgeLoop is everything that goes by the clock.
 func (r *run) judgeLoop(ctx context.Context) {
+	readied, looked := int64(0), r.now()
 	for ctx.Err() == nil {
 		now, lag := r.now(), r.lag.recent()
 		r.weather.tick(now, lag)
+		if r.starved(lag) {
+			r.slowFor += time.Duration(now - looked)
+		}
+		looked = now
+		if now-readied > int64(readyEvery) {
+			readied = now
+			r.judgeReady(now, lag)
+		}
 		var allowed [classes]int64
 		for c, l := range r.lives {
 			allowed[c] = l.ttl + int64(cacheTrail) + lag
 		}
-		r.dues.tick(now, r.weather, allowed)
+		r.dues.tick(now, lag, r.weather, allowed)
 		r.judgeSpread(now, lag)
 		pause(ctx, judgeEvery)
 	}
 }
 
-func (r *run) closeProcesses() {
-	for i, p := range r.processes {
-		st := p.manager.Stats()
-		r.final = append(r.final, st)
-		r.worstFall = max(r.worstFall, st.ExpirerWorst)
-		if err := p.manager.Close(); err != nil {
-			r.violate(notClosed, i, nil, err.Error())
+// closeProcesses ends all, and removes their snapshots.
+func (r *run) closeProcesses() error {
+	for i := range r.slots {
+		if p := r.take(i); p != nil {
+			r.closeProcess(p)
 		}
-		p.close()
 	}
-}
-
-// pushesLost is how often each process was told that pushes may be missing.
-func (r *run) pushesLost() []uint64 {
-	var ns []uint64
-	for _, p := range r.processes {
-		ns = append(ns, p.manager.Stats().PushesLost)
-	}
-	return ns
+	return os.RemoveAll(r.folder)
 }
 
 func (r *run) violate(what kind, process int, k *key, text string) {

@@ -55,6 +55,9 @@ func soakPlanted(ctx context.Context, seed uint64, p plant) (*run, error) {
 		case tooStale, ownLost, notSpread, resurrected:
 			keep = nil // these want calm
 		}
+		if p.want == notRestored {
+			keep = []string{"begun anew in the dark"}
+		}
 		r.faults = slices.DeleteFunc(r.faults, func(f fault) bool { return !slices.Contains(keep, f.name) })
 		p.sow(r)
 	})

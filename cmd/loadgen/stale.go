@@ -55,8 +55,8 @@ func (ds *dues) add(k *key, w write, cached bool, now int64) {
 }
 
 // tick raises the floors whose time has come.
-func (ds *dues) tick(now int64, w *weather, allowed [classes]int64) {
-	e, losses := w.look()
+func (ds *dues) tick(now, lag int64, w *weather, allowed [classes]int64) {
+	e, losses := w.look(now, lag)
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	lost := losses != ds.losses
@@ -84,7 +84,9 @@ func (o *oracle) expect(d due) {
 	if d.key.class == member {
 		return
 	}
-	for p := range o.cells {
-		o.cells[p][d.key.index].raise(f)
+	for p := range o.boards {
+		if b := o.board(p); b.settled.Load() {
+			b.cells[d.key.index].raise(f)
+		}
 	}
 }

@@ -28,13 +28,18 @@ const (
 	notRecovered             // something was still wrong 2 s after a tier's return (I16, I20)
 	lostWrite                // acknowledged, and not in the source at the end
 	idleFault                // a fault that did nothing
-	notClosed                // Close failed (I24)
+	notClosed                // Close failed, or took too long (I24)
+	overBudget               // more requests to the source than its budget allows (I8, I20)
+	tooLoud                  // more lines of log than a change of state is worth
+	wrongReady               // Ready did not say that a tier is out, or would not say that all is well
+	notRestored              // a process began without what its snapshot holds (I22)
 	kinds
 )
 
 var kindNames = [kinds]string{"invented", "torn", "failed write read", "older than before", "own write lost", "too stale",
 	"past grace", "resurrected", "default without reason", "stamp mismatch", "too slow", "not spread",
-	"not recovered", "write lost", "fault did nothing", "close failed"}
+	"not recovered", "write lost", "fault did nothing", "close failed",
+	"over budget", "too many log lines", "ready is wrong", "snapshot not used"}
 
 func (k kind) String() string { return kindNames[k] }
 
@@ -43,7 +48,9 @@ type read struct {
 	value         string
 	floor         floor  // before
 	before, after *phase // the weather
-	relaxed       bool   // a family's Get: it may give a default, while the member is loaded
+	// relaxed: a family's Get, which may give a default while the member is
+	// loaded, or any read of a process that has not loaded everything yet.
+	relaxed bool
 }
 
 func (r *read) excused(c class) bool { return r.relaxed || r.before.may[c] || r.after.may[c] }
@@ -85,6 +92,9 @@ func (k *key) judgeDefault(c *cell, r read) *finding {
 		return nil
 	}
 	w, ok := k.readDelete(r.floor.number())
+	if !ok && r.floor.cause() == bySnapshot {
+		return &finding{notRestored, fmt.Sprintf("read the default; the snapshot has write %d", r.floor.number())}
+	}
 	if !ok {
 		return &finding{noReason, fmt.Sprintf("read the default after write %d; it was not deleted since, and tiers answered", r.floor.number())}
 	}
@@ -95,8 +105,9 @@ func (k *key) judgeDefault(c *cell, r read) *finding {
 // judgeNumber: another write than the floor's.
 func (k *key) judgeNumber(c *cell, r read, n uint32) *finding {
 	if at := r.floor.number(); n <= at {
-		kind := [...]kind{bySeen: older, byOwn: ownLost, byStale: tooStale}[r.floor.cause()]
-		why := [...]string{bySeen: "was read here before", byOwn: "was written here before", byStale: "was committed long ago"}[r.floor.cause()]
+		kind := [...]kind{bySeen: older, byOwn: ownLost, byStale: tooStale, bySnapshot: notRestored}[r.floor.cause()]
+		why := [...]string{bySeen: "was read here before", byOwn: "was written here before", byStale: "was committed long ago",
+			bySnapshot: "was known here when the snapshot was written"}[r.floor.cause()]
 		if r.floor.deleted() {
 			kind, why = resurrected, "is a delete and "+why
 		}
@@ -109,7 +120,7 @@ func (k *key) judgeNumber(c *cell, r read, n uint32) *finding {
 	switch {
 	case !ok:
 		return &finding{invented, fmt.Sprintf("read %d, which was never issued", n)}
-	case w.value != r.value:
+	case w.value != r.value && !w.pruned:
 		return &finding{invented, fmt.Sprintf("read %q for %d, written was %q", r.value, n, w.value)}
 	case w.outcome == refused:
 		return &finding{failedWrite, fmt.Sprintf("read %d, a write that surely failed", n)}

@@ -14,8 +14,10 @@ type violations struct {
 	total atomic.Int64
 
 	mu     sync.Mutex
-	counts [kinds]int // guarded by mu
-	kept   []string   // guarded by mu
+	counts [kinds]int      // guarded by mu
+	shown  [kinds]int      // guarded by mu: how many of them are kept
+	kept   []string        // guarded by mu
+	told   map[string]bool // guarded by mu: of each kept one, what it says
 }
 
 const (
@@ -38,9 +40,19 @@ func (v *violations) add(now int64, what kind, process int, k *key, weather stri
 	v.total.Add(1)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.counts[what]++; v.counts[what] > maxPerKind || len(v.kept) >= maxKept {
+	v.counts[what]++
+	same := fmt.Sprint(what, process, text)
+	if k != nil {
+		same += k.name
+	}
+	if v.told[same] || v.shown[what] == maxPerKind || len(v.kept) >= maxKept {
 		return
 	}
+	if v.told == nil {
+		v.told = map[string]bool{}
+	}
+	v.told[same] = true
+	v.shown[what]++
 	if weather == "" {
 		weather = "no fault"
 	}

@@ -28,9 +28,6 @@ type writer struct {
 // One write in so many is a delete.
 const deleteEvery = 8
 
-// writeBound is how long a Set may take: the timeouts of source and cache (I15).
-const writeBound = time.Second
-
 func (w *writer) loop(ctx context.Context) {
 	tick := time.NewTicker(w.gap)
 	defer tick.Stop()
@@ -44,23 +41,34 @@ func (w *writer) loop(ctx context.Context) {
 		if k.inDoubt.Load() {
 			continue
 		}
-		w.write(k, w.run.writeFrom+w.rnd.IntN(len(w.run.processes)-w.run.writeFrom), w.rnd.IntN(deleteEvery) == 0 && k.isSet())
+		w.write(k, w.run.writeFrom+w.rnd.IntN(len(w.run.slots)-w.run.writeFrom), w.rnd.IntN(deleteEvery) == 0 && k.isSet())
 	}
 }
 
-// write makes one write of k through process p, and notes what became of it.
-func (w *writer) write(k *key, p int, deleted bool) outcome {
+// write makes one write of k through process i, and notes what became of it. If
+// the process is gone none is made, which is as good as refused.
+func (w *writer) write(k *key, i int, deleted bool) outcome {
 	r := w.run
-	wr := k.issue(p, deleted, r.now())
+	p := r.hold(i)
+	if p == nil {
+		return refused
+	}
+	defer r.release(p)
+	wr := k.issue(i, deleted, r.now())
+	before := p.manager.Stats().SourceTier
 	began := time.Now()
-	receipt, err := r.processes[p].write(k, wr)
+	if r.dawdles > 0 {
+		pause(context.Background(), r.dawdles)
+	}
+	receipt, err := p.write(k, wr)
 	took := time.Since(began)
 	switch {
 	case err == nil:
 		w.acked++
+		r.writes.Add(1)
 		r.lastAck.Store(r.now())
 		r.committed(k, wr, receipt.Stamp, receipt.Cached)
-		r.oracle.cells[p][k.index].raise(newFloor(wr.number, deleted, byOwn))
+		p.board.cells[k.index].raise(newFloor(wr.number, deleted, byOwn))
 		wr.outcome = acked
 	case errors.Is(err, fastopt.ErrOutcomeUnknown):
 		w.unknown++
@@ -73,11 +81,11 @@ func (w *writer) write(k *key, p int, deleted bool) outcome {
 		r.failed(k, wr)
 		wr.outcome = refused
 		if !errors.Is(err, fastopt.ErrUnavailable) {
-			r.violate(mismatch, p, k, fmt.Sprintf("write %d failed for no reason a fault can give: %v", wr.number, err))
+			r.violate(mismatch, i, k, fmt.Sprintf("write %d failed for no reason a fault can give: %v", wr.number, err))
 		}
 	}
-	if lag := time.Duration(r.lag.recent()); took > writeBound+lag {
-		r.violate(tooSlow, p, k, fmt.Sprintf("write %d took %v, allowed are %v and %v of timer lag", wr.number, took, writeBound, lag))
+	if limit := writeLimit(before, p.manager.Stats().SourceTier, time.Duration(r.lag.recent())); took > limit {
+		r.violate(tooSlow, i, k, fmt.Sprintf("write %d took %v, of %v that the tiers and this machine excuse", wr.number, took, limit))
 	}
 	return wr.outcome
 }

@@ -47,7 +47,7 @@ func (c cache) Fill(ctx context.Context, ns string, fills []tiers.Fill) []tiers.
 	what := relayed(ctx, "cache fill")
 	c.p.offers(what, fills)
 	var rs []tiers.FillResult
-	apply := func() { rs = c.p.w.fillLocked(ns, fills) }
+	apply := func() { rs = c.p.w.fillLocked(c.p.site, ns, fills) }
 	_, err := c.p.call(ctx, what, names, &lateCall{what: "cache fill", apply: apply}, apply)
 	if err != nil {
 		rs = make([]tiers.FillResult, len(fills))
@@ -66,6 +66,12 @@ func (c cache) Lease(ctx context.Context, ns string, names []string, d time.Dura
 	}
 	c.p.leased(names, held, d)
 	return held, nil
+}
+
+// Probe is tiers.Prober's.
+func (c cache) Probe(ctx context.Context, _ string) error {
+	_, err := c.p.call(ctx, "cache probe", nil, nil, func() {})
+	return err
 }
 
 // Mark is tiers.Marker's.
@@ -148,8 +154,9 @@ func (p *process) alive() tiers.Event {
 
 const beatEvery = 700 * time.Millisecond
 
-// fillLocked fills the shared cache and announces what was stored.
-func (w *world) fillLocked(ns string, fills []tiers.Fill) []tiers.FillResult {
+// fillLocked fills the shared cache with what a site's database says, and
+// announces what was stored.
+func (w *world) fillLocked(by *site, ns string, fills []tiers.Fill) []tiers.FillResult {
 	rs := make([]tiers.FillResult, len(fills))
 	for i, f := range fills {
 		old := w.store.Load(all, ns, []string{f.Name})[0]
@@ -158,9 +165,9 @@ func (w *world) fillLocked(ns string, fills []tiers.Fill) []tiers.FillResult {
 		case rs[i].Stored && old.Err == nil && old.Stamp.Newer(f.Stamp):
 			w.judge.corrects(old, f)
 			w.losses++
-			w.announceLocked(f.Name, f.Stamp)
+			w.announceLocked(by, f.Name, f.Stamp)
 		case rs[i].Stored:
-			w.announceLocked(f.Name, f.Stamp)
+			w.announceLocked(by, f.Name, f.Stamp)
 		case rs[i].Err == nil:
 			w.count("fill refused")
 		}
@@ -168,12 +175,18 @@ func (w *world) fillLocked(ns string, fills []tiers.Fill) []tiers.FillResult {
 	return rs
 }
 
-// announceLocked queues a push to every process that tracks name.
-func (w *world) announceLocked(name string, stamp tiers.Stamp) {
+// announceLocked queues a push to every process that tracks name. To those of
+// another site its stamp says nothing: it counts the commits of a history that is
+// not theirs, and their own source has the last word.
+func (w *world) announceLocked(by *site, name string, stamp tiers.Stamp) {
 	for _, p := range w.procs {
 		if p.tracked[name] && p.link == linkUp {
 			delete(p.tracked, name)
-			p.queue = append(p.queue, push{tiers.Event{Kind: tiers.Changed, Name: name}, stamp, w.losses})
+			e := push{Event: tiers.Event{Kind: tiers.Changed, Name: name}, losses: w.losses}
+			if p.site == by {
+				e.stamp = stamp
+			}
+			p.queue = append(p.queue, e)
 		}
 	}
 }

@@ -24,28 +24,36 @@ func (w *world) calmOne() {
 		w.judge.fail("I20: a storm: 3000 steps without an end")
 		return
 	}
-	if w.expireOne() {
+	if w.stir() {
 		return
 	}
-	if items := w.sorted(); len(items) > 0 {
+	w.swift = 0
+	w.doze(w.untilDeadline(max(w.draw.ttl/8, 25*time.Millisecond)))
+}
+
+// stir does the next thing, if there is one that needs no time to pass.
+func (w *world) stir() bool {
+	if w.expireOne() {
+		return true
+	}
+	if items := w.answerable(); len(items) > 0 {
 		it, v := items[0], pass
 		if w.refuses(it) {
 			v = fail
 		}
 		w.let(it, v)
 		w.after("p%d %s %s: %v, calmly", it.p.id, it.what, it.names, v)
-		return
+		return true
 	}
 	if can := w.pushable(); len(can) > 0 {
 		w.deliver(can[0], false)
-		return
+		return true
 	}
 	if can := w.electable(); len(can) > 0 {
 		w.elect(can[0])
-		return
+		return true
 	}
-	w.swift = 0
-	w.doze(max(w.draw.ttl/8, 25*time.Millisecond))
+	return false
 }
 
 // doze lets d pass, or less if something parks.
@@ -87,6 +95,9 @@ func (w *world) end() {
 		w.mu.Lock()
 		w.judge.atRest()
 		w.mu.Unlock()
+	}
+	if w.ok() && w.draw.faults["night"] {
+		w.atNight()
 	}
 	if w.ok() {
 		for _, p := range w.procs {
@@ -159,6 +170,7 @@ func (w *world) quiet() {
 // heal ends all faults, and gives the help that a relay would where none stands.
 func (w *world) heal() {
 	clear(w.down)
+	clear(w.mute)
 	for _, t := range slices.Clone(w.lame) {
 		w.unseat(t)
 	}
@@ -221,7 +233,7 @@ func (w *world) mend(name string) {
 	case c.Err == nil && (c.Kind != f.Kind || string(c.Data) != string(f.Data)):
 		f.Replace = c.Raw
 	}
-	w.fillLocked(namespace, []tiers.Fill{f})
+	w.fillLocked(w.sites[0], namespace, []tiers.Fill{f})
 	w.mu.Unlock()
 	w.after("mend %s", name)
 }

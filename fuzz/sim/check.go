@@ -37,12 +37,13 @@ type judge struct {
 	mark      tiers.Mark      // at the last look
 	markAt    time.Duration   // when it moved last
 	refused   map[string]bool // values of writes that surely failed
+	sent      map[string]bool // values of writes that reached the source's door
 	losses    int             // world.losses at the last look
 }
 
 func newJudge(w *world) judge {
 	n := w.draw.keys
-	return judge{w: w, cache: make([][]span, n), refused: map[string]bool{}}
+	return judge{w: w, cache: make([][]span, n), refused: map[string]bool{}, sent: map[string]bool{}}
 }
 
 func (j *judge) fail(format string, args ...any) {
@@ -92,6 +93,7 @@ func (j *judge) step() {
 			j.inspect(p, key)
 		}
 		j.attend(p)
+		j.underWay(p)
 		for key := range p.opts {
 			j.inFlight(p, key)
 		}
@@ -194,9 +196,8 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 		if !j.was(p, key, absent, r.Stamp, at-d.ttl) {
 			bad("I3: fresh, and no tier said so within the TTL")
 		}
-		// A zombie's client may be told of a history that nobody has marked, and
-		// who does not use the cache of what is another's.
-		theirs := p.is.strangeSince > 0 || k.pushed.Epoch != r.Stamp.Epoch && !w.marked()
+		// A zombie's client may be told of a history that nobody has marked.
+		theirs := k.pushed.Epoch != r.Stamp.Epoch && !w.marked()
 		if k.pushed.Newer(r.Stamp) && k.losses == losses && losses == w.losses && !w.wronged && !theirs {
 			bad("I5: fresh, and older than a push")
 		}
@@ -211,6 +212,9 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 		}
 	case fastopt.Stale:
 		w.count("stale")
+		if r.Age >= d.usable() {
+			bad("I3c: stale, and too old to be used")
+		}
 		if from := at - d.usable(); d.usable() != math.MaxInt64 && !j.was(p, key, absent, r.Stamp, from) {
 			bad("I3c: no tier said so within TTL + grace")
 		}
@@ -310,6 +314,9 @@ func (j *judge) loaded(r *result) {
 }
 
 func (j *judge) wrote(r *result) {
+	if r.spare {
+		j.spared(r)
+	}
 	for key := range r.p.opts {
 		if key == r.key || r.kind == "setall" {
 			j.wroteOne(r, key)

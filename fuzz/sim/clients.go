@@ -32,6 +32,8 @@ type call struct {
 	count uint64 // of corrections
 	lost  int    // world.losses
 	since fastopt.Stamp
+	spare bool // the source is not asked, but for probes
+	began time.Duration
 }
 
 // writes reports whether the call writes, and at most what it writes to key.
@@ -45,7 +47,8 @@ func (c call) slot() string { return fmt.Sprint(c.kind, c.key) }
 // begin runs a client's call.
 func (w *world) begin(p *process, key int, kind string, f func(r *result)) {
 	w.calls++
-	c := call{id: w.calls, p: p, key: key, kind: kind}
+	c := call{id: w.calls, p: p, key: key, kind: kind, began: w.now()}
+	c.spare = p.m != nil && refusing(p.m.Stats().SourceTier)
 	w.mu.Lock()
 	c.step, c.lost, c.known, c.told, c.count = w.step, w.losses, p.known[key], p.knows(), p.is.corrections
 	w.mu.Unlock()
@@ -93,7 +96,11 @@ func (w *world) beginDelete(p *process, key int) {
 	w.begin(p, key, "delete", func(r *result) { r.receipt, r.err = p.opts[key].Delete(all) })
 }
 
-const sourceTimeout = 100 * time.Millisecond
+const (
+	cacheTimeout  = 50 * time.Millisecond
+	sourceTimeout = 100 * time.Millisecond
+	writeTimeout  = 200 * time.Millisecond
+)
 
 func (w *world) beginOpen(p *process) {
 	p.state = opening
@@ -105,8 +112,8 @@ func (w *world) beginOpen(p *process) {
 		p.server = p.site.primary
 	}
 	w.mu.Unlock()
-	cfg := fastopt.Config{Namespace: namespace, Source: source{p}, Cache: cache{p}, TTL: w.draw.ttl, Grace: w.draw.grace, Jitter: p.jitter, Relay: fastopt.Never,
-		CacheTimeout: 50 * time.Millisecond, SourceTimeout: sourceTimeout, WriteTimeout: 200 * time.Millisecond, StartTimeout: time.Second}
+	cfg := fastopt.Config{Namespace: namespace, Source: source{p}, Cache: cache{p}, TTL: w.draw.ttl, Grace: w.draw.grace, Jitter: p.jitter, Relay: fastopt.Never, OptionBudget: w.draw.budget,
+		CacheTimeout: cacheTimeout, SourceTimeout: sourceTimeout, WriteTimeout: writeTimeout, StartTimeout: time.Second}
 	if w.draw.mark {
 		cfg.Cache = markedCache{cache{p}}
 	}

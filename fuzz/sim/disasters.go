@@ -119,7 +119,7 @@ func (w *world) poison() bool {
 	w.commits[string(r.Data)] = commit{r.Name, r.Stamp}
 	w.wronged, w.hidden = true, true
 	w.loseLocked()
-	w.announceLocked(r.Name, tiers.Stamp{})
+	w.announceLocked(nil, r.Name, tiers.Stamp{})
 	return true
 }
 

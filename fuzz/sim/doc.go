@@ -10,8 +10,9 @@
 // out late after all, gives or takes the right to lead, starts a Load, Set, SetIf,
 // SetAll or Delete, lets time pass, or lets something befall the world:
 //
-//   - a watch is cut or freezes, a tier is down, a process is closed, opened,
-//     killed with its requests under way, or stands still for seconds;
+//   - a watch is cut or freezes, a tier is down or says nothing, both are so for
+//     longer than anything may be used, a process is closed, opened, killed with
+//     its requests under way, or stands still for seconds or several lives;
 //   - the cache is emptied, damaged, fails over to a lagging replica, loses its
 //     mark, or is given a record with a stamp of the future;
 //   - the database fails over and loses commits, and perhaps the step of its
@@ -35,6 +36,8 @@
 //
 // After the last step faults end, and within the times of calm.go all processes
 // have to be right, the cache to be right and fed, and nothing to be dirty.
+// In half of the histories tiers then go dark once more, and it is judged how long
+// calls take, what dead tiers are asked, and how soon all is right again (dark.go).
 // Without a relay the world plays it where the contract leaves help to one: after
 // loss of the cache, for what a closed process left dirty, and for a write that
 // the source carried out long after it was sent.

@@ -25,6 +25,7 @@ type draw struct {
 	moments           bool // each step takes one
 	advance, clients  int  // weights
 	failures, holding int  // per cent
+	budget            fastopt.Budget
 
 	mark    bool   // the cache keeps one
 	relay   bool   // processes stand for relay
@@ -36,7 +37,7 @@ var points = []point.Point{point.InstallSwap, point.FlightJoin, point.FlightSend
 
 // faultNames are what may befall calls, channels, processes and tiers …
 var faultNames = []string{"fail", "lose", "late", "drop", "reorder", "cut", "freeze", "flush", "corrupt", "down", "reopen", "calm",
-	"kill", "stop", "depose", "poison", "replica", "blot"}
+	"kill", "stop", "coma", "mute", "night", "depose", "poison", "replica", "blot"}
 
 // … and histories, each of which exists in one world of three.
 var historyNames = []string{"failover", "zombie", "standby", "set back"}
@@ -44,7 +45,7 @@ var historyNames = []string{"failover", "zombie", "standby", "set back"}
 // drawFrom draws a world.
 func drawFrom(seed uint64, r *rand.Rand) draw {
 	d := draw{seed: seed, procs: 1 + r.IntN(3), keys: 1 + r.IntN(len(names)), points: map[point.Point]bool{}, faults: map[string]bool{}}
-	d.ttl = []time.Duration{200, 400, 1000, 3000}[r.IntN(4)] * time.Millisecond
+	d.ttl = []time.Duration{550, 700, 1000, 3000}[r.IntN(4)] * time.Millisecond
 	d.grace = []time.Duration{fastopt.NoGrace, 300 * time.Millisecond, 2 * time.Second, 2 * time.Second, fastopt.Forever}[r.IntN(5)]
 	for _, p := range points {
 		d.points[p] = r.IntN(10) < 7
@@ -75,6 +76,7 @@ func drawFrom(seed uint64, r *rand.Rand) draw {
 	d.moments = r.IntN(3) > 0
 	d.steps = 80 + r.IntN(160)
 	d.advance, d.clients = 1+r.IntN(4), 1+r.IntN(5)
+	d.budget = budgets[r.IntN(len(budgets))]
 	d.failures, d.holding = 2+r.IntN(15), r.IntN(20)
 	return d
 }

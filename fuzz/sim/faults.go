@@ -10,7 +10,7 @@ import (
 // Disturbances of channels, processes, tiers and what they hold. Those of
 // histories are in disasters.go, those of single calls in sched.go.
 
-var disturbances = []string{"cut", "freeze", "flush", "corrupt", "down", "reopen", "kill", "stop", "depose", "poison", "replica", "blot",
+var disturbances = []string{"cut", "freeze", "flush", "corrupt", "down", "mute", "night", "reopen", "kill", "stop", "coma", "depose", "poison", "replica", "blot",
 	"desert", "failover", "standby", "set back"}
 
 // disturb does one of the faults that befall a world, not a call.
@@ -32,19 +32,33 @@ func (w *world) disturb(name string) {
 		tier := pick(w, []string{"cache", "source"})
 		w.down[tier] = !w.down[tier]
 		name = fmt.Sprintf("%s down: %v", tier, w.down[tier])
+	case "mute":
+		tier := pick(w, []string{"cache", "source"})
+		w.mute[tier] = !w.mute[tier]
+		name = fmt.Sprintf("%s mute: %v", tier, w.mute[tier])
+	case "night":
+		w.nightfall([]string{"cache", "source"})
+		w.after("the dark")
+		w.outlast()
+		w.dawn()
 	case "desert":
 		if len(w.sites) == 1 {
 			return
 		}
 		w.desert()
-	case "kill", "stop":
+	case "kill", "stop", "coma":
 		if p.state != running {
 			return
 		}
-		if name == "kill" {
+		switch name {
+		case "kill":
 			w.kill(p)
-		} else {
+		case "stop":
 			w.stop(p)
+		default:
+			w.stop(p)
+			p.stopped = w.now() + 3*min(w.draw.usable(), longest/3)
+			w.calm(p.stopped - w.now())
 		}
 		name = fmt.Sprintf("%s p%d", name, p.id)
 	default:
@@ -74,7 +88,7 @@ func (w *world) damage(name string) {
 		w.mu.Lock()
 		w.store.Corrupt(namespace, key, []byte("?"))
 		w.hidden = true
-		w.announceLocked(key, tiers.Stamp{})
+		w.announceLocked(nil, key, tiers.Stamp{})
 		w.mu.Unlock()
 	case "replica":
 		w.disaster(name, nil)

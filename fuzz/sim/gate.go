@@ -71,6 +71,9 @@ func (w *world) park(it *item) verdict {
 		}
 		return pass
 	}
+	if it.tier() {
+		w.askedAtNightLocked(it)
+	}
 	w.seq++
 	it.at, it.seq, it.release = w.step, w.seq, make(chan verdict, 1)
 	if it.p.ghost {

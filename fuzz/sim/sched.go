@@ -150,7 +150,7 @@ func (w *world) expireOne() bool {
 
 // ready returns what may be released. Some items are held for a while.
 func (w *world) ready() []*item {
-	items := w.sorted()
+	items := w.answerable()
 	return slices.DeleteFunc(items, func(it *item) bool {
 		if it.hold == 0 {
 			it.hold = it.at
@@ -173,6 +173,18 @@ func (w *world) release(it *item) {
 	}
 	w.let(it, v)
 	w.after("p%d %s %s: %v", it.p.id, it.what, it.names, v)
+}
+
+// answerable returns what is parked, but for requests to a tier that says nothing:
+// they end with their contexts, if those end.
+func (w *world) answerable() []*item {
+	return slices.DeleteFunc(w.sorted(), func(it *item) bool {
+		if !it.tier() || !w.mute[it.of()] {
+			return false
+		}
+		_, ends := it.ctx.Deadline()
+		return ends
+	})
 }
 
 // refuses reports whether it is a request to a tier that is down.
@@ -278,6 +290,13 @@ func (w *world) advance() {
 
 // sleep lets d pass, but not beyond the next deadline of an operation.
 func (w *world) sleep(d time.Duration) {
+	d = w.untilDeadline(d)
+	time.Sleep(d)
+	w.after("%v pass", d)
+}
+
+// untilDeadline is d, or less if the context of an operation ends before that.
+func (w *world) untilDeadline(d time.Duration) time.Duration {
 	for _, it := range w.sorted() {
 		if it.ctx == nil {
 			continue
@@ -286,8 +305,7 @@ func (w *world) sleep(d time.Duration) {
 			d = min(d, time.Until(end))
 		}
 	}
-	time.Sleep(d)
-	w.after("%v pass", d)
+	return d
 }
 
 // spell is how long a calm between disturbances may be.

@@ -19,7 +19,8 @@ var sometimes = []string{"refused", "behind", "corrupt seen", "repaired", "expir
 	"elected", "resigned", "two relays", "resync", "relay fill", "mark stepped", "mark refused", "unfed", "withheld", "late fill", "replaces",
 	"lease denied", "lease waited", "waited in vain", "failover", "commits lost", "epoch marked", "learned", "zombie", "strayed",
 	"set back", "poison", "future epoch", "corrected", "cache corrected", "cache set back", "blot", "desert", "strange mark",
-	"cache not used", "not opened", "taken over"}
+	"cache not used", "not opened", "taken over",
+	"night", "coma p0", "load in vain", "write in vain", "write spared", "dark cache", "dark source"}
 
 // No seed leads to a violation of the contract.
 func TestCampaign(t *testing.T) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ type told struct {
 	epochs []heard
 	read   []time.Duration // R15: by key, when the newest answer of the source was asked for
 	leases []lease         // I8: by key
+	bucket bucket          // I8
 
 	looked       bool       // it has read the mark, or that there is none
 	mark, before tiers.Mark // as read last, and before that; zero: none
@@ -47,7 +49,8 @@ type lease struct {
 }
 
 func newTold(keys int) told {
-	return told{read: make([]time.Duration, keys), leases: make([]lease, keys)}
+	full := bucket{tokens: math.MaxInt32} // the burst, whatever it is
+	return told{bucket: full, read: make([]time.Duration, keys), leases: make([]lease, keys)}
 }
 
 // heeds is how long a process may take to draw its conclusions from a mark: it
@@ -192,6 +195,10 @@ func (p *process) asks(what string, ns []string) {
 	if w.free || p.ghost || what != "source load" {
 		return
 	}
+	if len(slices.Compact(slices.Sorted(slices.Values(ns)))) < len(ns) {
+		w.judge.fail("I7: p%d asks the source for %v, one name twice", p.id, ns)
+	}
+	p.spendLocked()
 	for _, name := range ns {
 		l := &p.is.leases[keyOf(name)]
 		if m != nil && p.state == running && !l.excused && !l.granted && w.now() > l.until && l.denied < 2 {
@@ -223,7 +230,8 @@ func (p *process) excuseBy(m *fastopt.Manager) {
 func (p *process) excuseLocked(s fastopt.Stats, refused bool) {
 	// Where a fill would be withheld, nobody need wait for one.
 	withheld := p.w.draw.mark && (!p.is.looked || p.w.identifiesLocked(p) || p.is.mark != tiers.Mark{} && (p.is.mark.Epoch != s.Epoch || p.is.identifiedAt == 0))
-	if s.PushesUp && s.CacheFed && s.Dirty == 0 && !refused && p.state == running && !withheld {
+	spared := refusing(s.CacheTier) // whom should it ask for the right?
+	if s.PushesUp && s.CacheFed && s.Dirty == 0 && !refused && p.state == running && !withheld && !spared {
 		return
 	}
 	for i := range p.is.leases {

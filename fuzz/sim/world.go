@@ -34,7 +34,8 @@ type world struct {
 	store  *memory.Cache   // the shared cache
 	procs  []*process      // the scheduler's; changed under mu
 	judge  judge           // the scheduler's
-	down   map[string]bool // the scheduler's: tiers that refuse everything
+	down   map[string]bool // the scheduler's: tiers that refuse everything …
+	mute   map[string]bool // … or say nothing
 	calls  int             // the scheduler's: calls of clients so far
 	help   map[string]bool // the scheduler's: keys that a relay has to mend
 	seen   map[string]int  // guarded by mu: how often what happened
@@ -61,6 +62,7 @@ type world struct {
 	lame       []*tenure    // guarded by mu: holders whose right was given away
 	replica    replica      // guarded by mu: what a lagging replica of the cache holds
 	wronged    bool         // guarded by mu: something newer than the truth was brought into the world
+	night      *night       // guarded by mu: nil by day
 	hidden     bool         // guarded by mu: something is wrong that only a patrol sees
 }
 
@@ -166,7 +168,7 @@ func Run(t *testing.T, seed uint64, traced bool) (rep Report) {
 func newWorld(seed uint64) *world {
 	rng := rand.New(rand.NewPCG(seed, 0x6a09e667f3bcc909))
 	w := &world{draw: drawFrom(seed, rng), rng: rng, start: time.Now(), sites: []*site{{primary: newDatabase("lineage", "system")}}, store: memory.NewCache(),
-		down: map[string]bool{}, help: map[string]bool{}, seen: map[string]int{}, commits: map[string]commit{}, bell: make(chan struct{}, 1)}
+		down: map[string]bool{}, mute: map[string]bool{}, help: map[string]bool{}, seen: map[string]int{}, commits: map[string]commit{}, bell: make(chan struct{}, 1)}
 	w.judge = newJudge(w)
 	for id := range w.draw.procs {
 		w.procs = append(w.procs, w.newProcess(id))

@@ -15,7 +15,8 @@ import (
 	"github.com/fastopt/fastopt-go/tiers/redis"
 )
 
-// A writer that is killed, as by the kernel: this test binary plays it.
+// A writer that is killed, as by the kernel: this test binary plays it, as it
+// plays a process that stands still.
 
 const (
 	writerEnv   = "FASTOPT_ENDTOEND_WRITER" // the point at which it stands still
@@ -27,6 +28,13 @@ func TestMain(m *testing.M) {
 	if at := os.Getenv(writerEnv); at != "" {
 		fmt.Println(write(point.Point(at)))
 		os.Exit(1)
+	}
+	if become := os.Getenv(pausedEnv); become != "" {
+		if err := live(become); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

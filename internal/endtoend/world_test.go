@@ -25,6 +25,13 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	noGoroutineLeft(t)
+	return newWorldBeside(t)
+}
+
+// newWorldBeside is newWorld for one of several tests that run at the same time:
+// whose goroutines are left, only the test around them can tell.
+func newWorldBeside(t *testing.T) *world {
+	t.Helper()
 	w := &world{t: t, redis: servers.PrivateRedis(t, servers.Options{}), pg: servers.PrivatePostgres(t, servers.Options{})}
 	must(t, postgres.Migrate(ctx, w.pg.URL()))
 	return w

@@ -8,8 +8,8 @@ import (
 )
 
 // A Cache is a tiers.Cache that suffers the faults ordered. Load, Fill, Lease
-// and Watch are its operations. It is no tiers.Marker, whatever is below: see
-// Marked.
+// and Watch are its operations. It is no tiers.Marker or tiers.Prober, whatever is
+// below: see Marked and CacheProber.
 type Cache struct {
 	orders
 	link

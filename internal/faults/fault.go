@@ -34,10 +34,11 @@ const (
 	Elect
 	Mark
 	PutMark
+	Probe
 	numOps
 )
 
-var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch", "elect", "mark", "put mark"}
+var opNames = [numOps]string{"identity", "load", "write", "scan", "changes", "fill", "lease", "watch", "elect", "mark", "put mark", "probe"}
 
 func (o Op) String() string {
 	if o < numOps {

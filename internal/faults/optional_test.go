@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -19,6 +20,21 @@ type historian struct {
 
 func (h *historian) Learn(id tiers.Identity) { h.learned = id }
 
+// A prober has Probe beside what a source has, and a cacheProber beside what a cache has.
+type prober struct {
+	*memory.Source
+	probes int
+}
+
+func (p *prober) Probe(context.Context, string) error { p.probes++; return nil }
+
+type cacheProber struct {
+	*memory.Cache
+	probes int
+}
+
+func (p *cacheProber) Probe(context.Context, string) error { p.probes++; return nil }
+
 func TestAssertionsOnAWrapperAreTruthful(t *testing.T) {
 	below := &historian{Source: memory.NewSource()}
 	for _, c := range []struct {
@@ -26,16 +42,20 @@ func TestAssertionsOnAWrapperAreTruthful(t *testing.T) {
 		wrapper any
 		marks   bool
 		learns  bool
+		probes  bool
 	}{
-		{"cache", faults.NewCache(memory.NewCache()), false, false},
-		{"cache with marks", faults.NewMarked(memory.NewCache()), true, false},
-		{"source", faults.NewSource(below), false, false},
-		{"source that learns", faults.NewHistorian(below), false, true},
+		{"cache", faults.NewCache(&cacheProber{Cache: memory.NewCache()}), false, false, false},
+		{"cache with marks", faults.NewMarked(&cacheProber{Cache: memory.NewCache()}), true, false, false},
+		{"cache that probes", faults.NewCacheProber(&cacheProber{Cache: memory.NewCache()}), true, false, true},
+		{"source", faults.NewSource(&prober{Source: memory.NewSource()}), false, false, false},
+		{"source that learns", faults.NewHistorian(&prober{Source: memory.NewSource()}), false, true, false},
+		{"source that probes", faults.NewProber(&prober{Source: memory.NewSource()}), false, true, true},
 	} {
 		_, marks := c.wrapper.(tiers.Marker)
 		_, learns := c.wrapper.(tiers.Historian)
-		if marks != c.marks || learns != c.learns {
-			t.Errorf("%s: a marker %v, a historian %v", c.what, marks, learns)
+		_, probes := c.wrapper.(tiers.Prober)
+		if marks != c.marks || learns != c.learns || probes != c.probes {
+			t.Errorf("%s: a marker %v, a historian %v, a prober %v", c.what, marks, learns, probes)
 		}
 	}
 	wrapper := faults.NewHistorian(below)
@@ -43,6 +63,42 @@ func TestAssertionsOnAWrapperAreTruthful(t *testing.T) {
 	wrapper.Learn(tiers.Identity{Epoch: 9})
 	if _, err := wrapper.Identity(t.Context()); below.learned.Epoch != 9 || err == nil {
 		t.Errorf("learned %+v, identity %v", below.learned, err)
+	}
+}
+
+func TestFaultsOfProbes(t *testing.T) {
+	source, cache := &prober{Source: memory.NewSource()}, &cacheProber{Cache: memory.NewCache()}
+	s, c := faults.NewProber(source), faults.NewCacheProber(cache)
+	for what, w := range map[string]struct {
+		wrapper interface {
+			tiers.Prober
+			Inject(faults.Op, faults.Fault)
+			Heal(...faults.Op)
+			Calls(faults.Op) int64
+			Bites(faults.Op) int64
+		}
+		probes *int
+	}{"source": {s, &source.probes}, "cache": {c, &cache.probes}} {
+		probe := func(ctx context.Context, reaches int, f faults.Fault) {
+			t.Helper()
+			before := *w.probes
+			w.wrapper.Inject(faults.Probe, f)
+			err := w.wrapper.Probe(ctx, ns)
+			if (err == nil) != (f == faults.Fault{}) || err != nil && !errors.Is(err, tiers.ErrUnavailable) || *w.probes-before != reaches {
+				t.Errorf("%s: probe with %+v: %v, made %d times", what, f, err, *w.probes-before)
+			}
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		w.wrapper.Inject(faults.Load, faults.Fault{Err: tiers.ErrUnavailable})
+		probe(t.Context(), 1, faults.Fault{})
+		probe(t.Context(), 0, faults.Fault{Err: tiers.ErrUnavailable})
+		probe(t.Context(), 1, faults.Fault{Lost: true})
+		probe(ended, 0, faults.Fault{Hang: true})
+		w.wrapper.Heal()
+		if calls, bites := w.wrapper.Calls(faults.Probe), w.wrapper.Bites(faults.Probe); calls != 4 || bites != 3 {
+			t.Errorf("%s: %d calls and %d bites", what, calls, bites)
+		}
 	}
 }
 

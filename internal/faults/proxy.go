@@ -49,10 +49,11 @@ type Proxy struct {
 
 // An order is what is to befall one flow.
 type order struct {
-	delay time.Duration
-	stall bool
-	drop  bool
-	cut   *cut // nil: none
+	delay  time.Duration
+	jitter time.Duration
+	stall  bool
+	drop   bool
+	cut    *cut // nil: none
 }
 
 // NewProxy listens and passes connections on to target, a host:port, which need
@@ -97,6 +98,10 @@ func (p *Proxy) SetTarget(target string) {
 // Delay lets what flows f arrive d later, in order. The bandwidth is kept until
 // a thousand pieces are under way. Bytes that already flow keep their time.
 func (p *Proxy) Delay(f Flow, d time.Duration) { p.order(func(o *order) { o.delay = d }, f) }
+
+// Jitter lets what flows f arrive up to d later than Delay says, each piece by
+// another draw, still in order: behind a late piece the next ones wait.
+func (p *Proxy) Jitter(f Flow, d time.Duration) { p.order(func(o *order) { o.jitter = d }, f) }
 
 // Drop makes a black hole of the flows, of both if none is named: bytes are
 // accepted and vanish, and so does the end of a connection. New connections are

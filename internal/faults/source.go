@@ -10,7 +10,7 @@ import (
 
 // A Source is a tiers.Source that suffers the faults ordered. Identity, Load,
 // Write, Scan, Changes, Watch and Elect are its operations. It is no
-// tiers.Historian, whatever is below: see Historian.
+// tiers.Historian or tiers.Prober, whatever is below: see Historian and Prober.
 type Source struct {
 	orders
 	link

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync/atomic"
 	"time"
@@ -140,8 +141,12 @@ func (p *pipe) read() {
 
 func (p *pipe) enqueue(next piece) bool {
 	p.proxy.mu.Lock()
-	delay := p.proxy.orders[p.flow].delay
+	o := p.proxy.orders[p.flow]
 	p.proxy.mu.Unlock()
+	delay := o.delay
+	if o.jitter > 0 {
+		delay += rand.N(o.jitter)
+	}
 	if delay > 0 {
 		next.due = time.Now().Add(delay)
 		p.proxy.traffic[p.flow].delayed.Add(1)

@@ -31,6 +31,9 @@ const (
 	rueidis = "github.com/redis/rueidis"
 	pgx     = "github.com/jackc/pgx/v5"
 	xSync   = "golang.org/x/sync"
+	xTime   = "golang.org/x/time"
+	flock   = "github.com/gofrs/flock"
+	breaker = "github.com/sony/gobreaker/v2"
 )
 
 // allowed says, per folder, what its code may import beside the standard
@@ -43,7 +46,7 @@ var allowed = map[string][]string{
 	"tiers/redis":         {tiers, within + "envelope", rueidis, rueidis + "/"},
 	"tiers/postgres":      {tiers, pgx, pgx + "/"},
 	"tiers/tiertest":      {tiers},
-	"fastopt":             {tiers, within + "point", within + "hook", xsync, xSync + "/"},
+	"fastopt":             {tiers, within + "point", within + "hook", xsync, xSync + "/", xTime + "/rate", breaker},
 	"fastopt/fastopttest": {fastopt, tiers, tiers + "/memory", within + "hook", within + "faults"},
 	"internal/endtoend":   {},
 	"internal/envelope":   {tiers},
@@ -133,7 +136,7 @@ func TestUsersModuleGraphStaysSmall(t *testing.T) {
 		}
 	}
 	slices.Sort(direct)
-	if want := []string{pgx, xsync, rueidis, xSync}; !slices.Equal(direct, want) {
+	if want := []string{flock, pgx, xsync, rueidis, breaker, xSync, xTime}; !slices.Equal(direct, want) {
 		t.Errorf("direct requirements are %v, want %v", direct, want)
 	}
 	if len(mod.Replace)+len(mod.Tool) > 0 {

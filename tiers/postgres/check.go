@@ -65,12 +65,19 @@ func (s *Source) check(ctx context.Context, c *pgx.Conn) error {
 // explain returns err, or what check finds where the server said that
 // something is not there or not allowed.
 func (s *Source) explain(ctx context.Context, err error) error {
+	return s.explainBy(err, func() error {
+		_, found := s.once(ctx, func(context.Context, *pgx.Conn) error { return nil })
+		return found
+	})
+}
+
+// explainBy is explain with a call of check.
+func (s *Source) explainBy(err error, check func() error) error {
 	if code := codeOf(err); !strings.HasPrefix(code, "42") && code != "3F000" {
 		return err
 	}
 	s.schema.checked.Store(false)
-	_, found := s.once(ctx, func(context.Context, *pgx.Conn) error { return nil })
-	if errors.Is(found, tiers.ErrSetup) && isOurs(found) {
+	if found := check(); errors.Is(found, tiers.ErrSetup) && isOurs(found) {
 		return found
 	}
 	return err

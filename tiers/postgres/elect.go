@@ -46,20 +46,23 @@ func (s *Source) Elect(ctx context.Context, namespace string, lead func(ctx cont
 	}
 	bound, cancel := s.bound(ctx)
 	defer cancel()
+	var p pace
 	spare := false // what was heard last of seats is that there is none
-	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
-		seated, err := s.candidacy(bound, namespace, lead)
+	for {
+		seated, err := s.candidacy(bound, namespace, lead, &p)
+		pause := p.over()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case bound.Err() != nil:
 			return fault("elect", errClosed)
 		case seated && err == nil: // lead returned by itself
-			pause = standBack
-		case seated:
-			pause = retryFirst
+			pause = standBack + rand.N(standBack)
 		}
-		err = fault("elect", s.explain(bound, err))
+		_ = within(bound, s.direct.ConnectTimeout, func(ctx context.Context) error {
+			err = fault("elect", s.explain(ctx, err)) // by the pool, which may be stuck
+			return nil
+		})
 		if errors.Is(err, tiers.ErrSetup) || errors.Is(err, tiers.ErrReadOnly) {
 			return err
 		}
@@ -68,14 +71,14 @@ func (s *Source) Elect(ctx context.Context, namespace string, lead func(ctx cont
 			rest(bound, s.look+rand.N(s.look))
 			continue
 		}
-		rest(bound, pause+rand.N(pause))
+		rest(bound, pause)
 	}
 }
 
 // candidacy connects, takes a seat, waits for the right and leads, until the
 // connection fails or, with a nil error, lead has returned by itself.
-func (s *Source) candidacy(ctx context.Context, namespace string, lead func(ctx context.Context)) (seated bool, err error) {
-	c, err := s.session(ctx)
+func (s *Source) candidacy(ctx context.Context, namespace string, lead func(ctx context.Context), p *pace) (seated bool, err error) {
+	c, err := s.session(ctx, p)
 	if err != nil {
 		return false, err
 	}
@@ -83,6 +86,7 @@ func (s *Source) candidacy(ctx context.Context, namespace string, lead func(ctx 
 	if err := sit(ctx, c, namespace); err != nil {
 		return false, err
 	}
+	p.works()
 	for {
 		held, err := ask(ctx, c, `SELECT CASE WHEN pg_is_in_recovery() THEN false
 			ELSE pg_try_advisory_lock(hashtextextended($1, 0)) END`, "fastopt relay "+namespace)

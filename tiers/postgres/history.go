@@ -217,7 +217,8 @@ func (s *Source) identity(ctx context.Context, op string) (tiers.Identity, error
 func (s *Source) stepEpoch(ctx context.Context) bool {
 	k := s.seen.get()
 	_, err := s.once(ctx, func(ctx context.Context, c *pgx.Conn) error {
-		return stepEpochOn(ctx, c, k)
+		_, err := stepEpochOn(ctx, c, k)
+		return err
 	})
 	return err == nil
 }
@@ -250,7 +251,8 @@ const stepSQL = `UPDATE fastopt.epoch AS e
         WHEN a.timeline < $4::bigint AND NOT $8::boolean THEN false
         ELSE (e.system_identifier, e.timeline, e.database) IS DISTINCT FROM (a.system_identifier, a.timeline, a.database) END`
 
-func stepEpochOn(ctx context.Context, c *pgx.Conn, k known) error {
-	_, err := c.Exec(ctx, stepSQL, k.epoch, k.lineage, k.system, k.timeline, k.database, k.contested, k.abandoned, k.quiet())
-	return err
+// stepEpochOn reports whether it was this step that did it.
+func stepEpochOn(ctx context.Context, c *pgx.Conn, k known) (stepped bool, err error) {
+	tag, err := c.Exec(ctx, stepSQL, k.epoch, k.lineage, k.system, k.timeline, k.database, k.contested, k.abandoned, k.quiet())
+	return tag.RowsAffected() > 0, err
 }

@@ -67,7 +67,8 @@ func TestASecondStepperDoesNotStepAgain(t *testing.T) {
 	s, fast, c := open(t, url), psql(t, url), psql(t, url)
 	exec(t, c, moved)
 	exec(t, fast, `BEGIN`)
-	must(t, stepEpochOn(t.Context(), fast, known{}))
+	_, err := stepEpochOn(t.Context(), fast, known{})
+	must(t, err)
 	loaded := make(chan tiers.Result, 1)
 	go func() { loaded <- s.Load(t.Context(), "app", []string{"a"})[0] }()
 	eventually(t, 5*time.Second, "the second stepper waits", func() bool {

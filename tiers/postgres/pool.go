@@ -35,8 +35,8 @@ type pool struct {
 	mu      sync.Mutex // never held while the network is used
 	closed  bool
 	open    int
-	dialing int
-	failed  error // of the last dial; nil if it succeeded
+	dials   []*attempt // under way
+	failed  error      // of the last dial; nil if it succeeded
 	idle    []idleConn
 	waiters []chan grant // first come, first served; each has room for its grant
 	reaper  *time.Timer  // nil while nothing is idle
@@ -45,6 +45,14 @@ type pool struct {
 type idleConn struct {
 	*pgx.Conn
 	since time.Time
+}
+
+// An attempt is a dial. One that was overtaken has been told to end, and its
+// failure tells nobody anything.
+type attempt struct {
+	began     time.Time          // immutable
+	cancel    context.CancelFunc // immutable
+	overtaken bool               // guarded by the pool's mu
 }
 
 // A grant is what a waiter gets: a connection or the failure to make one.
@@ -121,23 +129,31 @@ func (p *pool) await(ctx context.Context, wait chan grant) (*pgx.Conn, error) {
 
 // dialLocked starts the dials that the waiters need.
 func (p *pool) dialLocked() {
-	for !p.closed && p.open < p.limit && p.dialing < len(p.waiters) && (p.failed == nil || p.dialing == 0) {
+	for !p.closed && p.open < p.limit && len(p.dials) < len(p.waiters) && (p.failed == nil || len(p.dials) == 0) {
+		ctx, cancel := context.WithCancel(p.done)
+		a := &attempt{began: time.Now(), cancel: cancel}
 		p.open++
-		p.dialing++
+		p.dials = append(p.dials, a)
 		p.all.Add(1)
-		go p.connect()
+		go p.connect(ctx, a)
 	}
 }
 
-func (p *pool) connect() {
-	c, err := p.dial(p.done)
+func (p *pool) connect(ctx context.Context, a *attempt) {
+	defer a.cancel()
+	c, err := p.dial(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dialing--
-	p.failed = err
-	if err == nil {
+	p.dials = slices.DeleteFunc(p.dials, func(o *attempt) bool { return o == a })
+	switch {
+	case err == nil:
+		p.failed = nil
 		p.handLocked(c)
-	} else {
+	case a.overtaken:
+		p.open--
+		p.all.Done()
+	default:
+		p.failed = err
 		p.open--
 		p.all.Done()
 		p.grantLocked(grant{err: err})
@@ -213,6 +229,29 @@ func (p *pool) reset() {
 	p.mu.Lock()
 	old := p.idle
 	p.idle = nil
+	p.mu.Unlock()
+	for _, c := range old {
+		p.drop(c.Conn)
+	}
+}
+
+// renew is told that a connection made since then was answered. What was dialled
+// or put back before may wait for a path that is no more: it makes way, so that
+// who comes next is not kept by it.
+func (p *pool) renew(since time.Time) {
+	p.mu.Lock()
+	p.failed = nil
+	for _, a := range p.dials {
+		if a.began.Before(since) {
+			a.overtaken = true
+			a.cancel()
+		}
+	}
+	var old []idleConn
+	for len(p.idle) > 0 && p.idle[0].since.Before(since) { // the longest idle comes first
+		old = append(old, p.idle[0])
+		p.idle = p.idle[1:]
+	}
 	p.mu.Unlock()
 	for _, c := range old {
 		p.drop(c.Conn)

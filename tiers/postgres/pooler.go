@@ -36,15 +36,22 @@ func (a *address) limits() []any {
 	return []any{a.RuntimeParams["statement_timeout"], a.RuntimeParams["lock_timeout"]}
 }
 
-// connect makes a connection and notes whether a pooler stands between: the
-// backend that answers is not the one that greeted. hangUp ends it.
-func (a *address) connect(ctx context.Context) (*pgx.Conn, error) {
+// greet makes a connection, without settings if a pooler refuses them. hangUp
+// ends it.
+func (a *address) greet(ctx context.Context) (*pgx.Conn, error) {
 	c, err := dial(ctx, a.ConnConfig)
 	if refusesSettings(err) {
 		bare := a.Copy()
 		maps.DeleteFunc(bare.RuntimeParams, func(name, _ string) bool { _, ok := sessionSettings[name]; return ok })
 		c, err = dial(ctx, bare)
 	}
+	return c, err
+}
+
+// connect makes a connection and notes whether a pooler stands between: the
+// backend that answers is not the one that greeted. hangUp ends it.
+func (a *address) connect(ctx context.Context) (*pgx.Conn, error) {
+	c, err := a.greet(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -67,12 +74,14 @@ func refusesSettings(err error) bool {
 
 var errPooled = fmt.Errorf("%w: a connection pooler stands between, through which neither LISTEN nor the locks of a session last: set postgres.Config.DirectURL to an address of the server itself", tiers.ErrSetup)
 
-// session makes a connection that keeps its session, to the same database.
-func (s *Source) session(ctx context.Context) (*pgx.Conn, error) {
+// session makes a connection that keeps its session, to the same database, and
+// tells p once it has one. Each of its questions has a limit.
+func (s *Source) session(ctx context.Context, p *pace) (*pgx.Conn, error) {
 	c, err := s.direct.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+	p.speaks()
 	if err := s.fits(ctx, c); err != nil {
 		hangUp(c)
 		return nil, err
@@ -91,8 +100,11 @@ func (s *Source) fits(ctx context.Context, c *pgx.Conn) error {
 	if s.direct == s.conf {
 		return nil
 	}
-	home, err := s.Identity(ctx)
-	if err != nil {
+	var home tiers.Identity
+	if err := within(ctx, s.direct.ConnectTimeout, func(ctx context.Context) (err error) {
+		home, err = s.Identity(ctx) // of a pooler that may be frozen while the server is well
+		return err
+	}); err != nil {
 		return err
 	}
 	var lineage, database string

@@ -199,3 +199,25 @@ func TestMigrateThroughAPooler(t *testing.T) {
 	must(t, Migrate(t.Context(), pooled))
 	set(t, open(t, p.URL()), "a", "1")
 }
+
+// A pooler that answers no more keeps nobody from the server: a watch asks it
+// whether both lead to one database, and gives up in time to try again.
+func TestAFrozenPoolerDoesNotHoldAWatch(t *testing.T) {
+	p := private(t)
+	b := servers.PrivatePgBouncer(t, p, servers.Options{})
+	s := openVia(t, b.URL(), p.URL())
+	warm(t, s)
+	m := metered(s.direct)
+	must(t, b.Freeze())
+	h := &hearer{}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Watch(ctx, "app", h.hear) }()
+	eventually(t, 10*time.Second, "it tries again", func() bool { return m.dials.Load() >= 2 })
+	must(t, b.Thaw())
+	h.hears(t, tiers.Alive, "", 0)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("watch: %v", err)
+	}
+}

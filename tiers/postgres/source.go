@@ -13,6 +13,8 @@
 //	compact.go  forget what was deleted long ago
 //	watch.go    LISTEN, with catch-up and heartbeat
 //	elect.go    who leads, by advisory locks
+//	pace.go     how often those two come back to a server that fails
+//	probe.go    whether a server that failed answers again
 //	pool.go     few connections, one dial at a time to a server that fails
 //	conn.go     connections that never outstay a context
 //	pooler.go   what is different behind PgBouncer
@@ -98,17 +100,18 @@ const (
 )
 
 // A Source is a tiers.Source over one database. It holds up to 4 connections,
-// none while idle for 30 s, and one more for each running Watch and Elect. Its methods
-// return at the end of their context, also if the server is frozen.
+// none while idle for 30 s, one more for each running Watch and Elect, and one
+// for a Probe. Its methods return at the end of their context, also if the server is frozen.
 type Source struct {
-	conf   *address // immutable
-	direct *address // immutable; conf, if that is direct enough
-	pool   *pool
-	done   context.Context // ends with Close
-	stop   context.CancelFunc
-	seen   lastHistory
-	schema schema
-	look   time.Duration // immutable; at least between a candidate's looks for a seat
+	conf    *address // immutable
+	direct  *address // immutable; conf, if that is direct enough
+	pool    *pool
+	done    context.Context // ends with Close
+	stop    context.CancelFunc
+	seen    lastHistory
+	schema  schema
+	look    time.Duration // immutable; at least between a candidate's looks for a seat
+	probing chan struct{} // full while a probe is under way
 }
 
 var _ tiers.Source = (*Source)(nil)
@@ -127,7 +130,7 @@ func Open(config Config) (*Source, error) {
 			return nil, err
 		}
 	}
-	s := &Source{conf: conf, direct: direct, look: seatLook}
+	s := &Source{conf: conf, direct: direct, look: seatLook, probing: make(chan struct{}, 1)}
 	s.done, s.stop = context.WithCancel(context.Background())
 	s.pool = newPool(s.done, maxConns, conf.connect)
 	return s, nil
@@ -135,7 +138,8 @@ func Open(config Config) (*Source, error) {
 
 // Close ends running calls and closes the connections. Later calls fail with
 // tiers.ErrUnavailable. It waits until the connections of the calls are closed,
-// which takes no answer of the server; Watch returns by itself soon after.
+// which takes no answer of the server; Watch, Elect and Probe return by
+// themselves soon after.
 func (s *Source) Close() {
 	s.stop()
 	s.pool.close()
@@ -161,10 +165,15 @@ func (s *Source) read(ctx context.Context, op string, ask func(context.Context, 
 	case errors.Is(err, errHistory) && s.stepEpoch(ctx):
 		_, err = s.once(ctx, ask)
 	}
+	return fault(op, s.explain(ctx, s.orClosed(err)))
+}
+
+// orClosed returns err, or why there is one if s is closed.
+func (s *Source) orClosed(err error) error {
 	if err != nil && s.done.Err() != nil {
-		err = errClosed
+		return errClosed
 	}
-	return fault(op, s.explain(ctx, err))
+	return err
 }
 
 // once runs ask on a pooled connection. dead: the connection broke under it

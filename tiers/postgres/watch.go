@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +24,6 @@ const (
 	heartbeatLimit = 500 * time.Millisecond // for the answer; together < 1 s
 	catchUpLimit   = time.Second            // for a page of it
 	namesOnly      = -1                     // longest value that a catch-up wants
-	retryFirst     = 10 * time.Millisecond
-	retryMost      = 500 * time.Millisecond
 )
 
 // A watch is one call of Watch.
@@ -36,10 +33,11 @@ type watch struct {
 	sink      func(tiers.Event)
 	cursor    tiers.Stamp // everything up to it was announced; zero before the first Alive
 	trusted   bool        // Alive was told after the last Lost
+	pace      pace
 }
 
 // Watch listens on a connection of its own, to Config.DirectURL if that is set,
-// and tries to reconnect at least once a second as long as ctx lasts. It
+// and tries to reconnect about once a second as long as ctx lasts. It
 // returns ctx's error, an error wrapping tiers.ErrSetup, or, after Close, one
 // wrapping tiers.ErrUnavailable.
 func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Event)) error {
@@ -49,7 +47,7 @@ func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Ev
 	bound, cancel := s.bound(ctx)
 	defer cancel()
 	w := &watch{s: s, namespace: namespace, sink: sink}
-	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
+	for {
 		err := w.session(bound)
 		switch {
 		case ctx.Err() != nil:
@@ -59,24 +57,17 @@ func (s *Source) Watch(ctx context.Context, namespace string, sink func(tiers.Ev
 		}
 		if w.trusted {
 			w.lost()
-			pause = retryFirst
-		}
-		if errors.Is(err, errHistory) {
-			s.stepEpoch(bound) // a zombie is not to be hammered: the pause follows all the same
 		}
 		if err := fault("watch", err); errors.Is(err, tiers.ErrSetup) {
 			return err
 		}
-		select {
-		case <-bound.Done():
-		case <-time.After(pause/2 + rand.N(pause)):
-		}
+		rest(bound, w.pace.over())
 	}
 }
 
 // session connects and announces changes until that fails.
 func (w *watch) session(ctx context.Context) error {
-	c, err := w.s.session(ctx)
+	c, err := w.s.session(ctx, &w.pace)
 	if err != nil {
 		return err
 	}
@@ -87,7 +78,11 @@ func (w *watch) session(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := w.catchUp(ctx, c); err != nil {
+	err = w.catchUp(ctx, c)
+	if errors.Is(err, errHistory) && w.step(ctx, c) {
+		err = w.catchUp(ctx, c)
+	}
+	if err != nil {
 		return err
 	}
 	due := time.Now().Add(heartbeat) // whatever others announce meanwhile
@@ -177,8 +172,19 @@ func (w *watch) catchUp(ctx context.Context, c *pgx.Conn) error {
 	}
 }
 
+// step gives the database that answers a new epoch if it is due one, and
+// reports whether it did. It uses no connection of the pool, which may be stuck.
+func (w *watch) step(ctx context.Context, c *pgx.Conn) (stepped bool) {
+	err := within(ctx, heartbeatLimit, func(ctx context.Context) (err error) {
+		stepped, err = stepEpochOn(ctx, c, w.s.seen.get())
+		return err
+	})
+	return stepped && err == nil
+}
+
 func (w *watch) alive(since time.Time) {
 	w.trusted = true
+	w.pace.works()
 	w.sink(tiers.Event{Kind: tiers.Alive, Since: since})
 }
 

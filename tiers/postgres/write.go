@@ -109,13 +109,10 @@ func (s *Source) apply(ctx context.Context, b *batch) (tiers.Stamp, error) {
 	case err == nil:
 		return st, nil
 	case !sent:
-		if s.done.Err() != nil {
-			err = errClosed
-		}
-		return tiers.Stamp{}, notApplied(fault("write", err))
+		return tiers.Stamp{}, notApplied(fault("write", s.orClosed(err)))
 	case unsent(err):
 		if ctx.Err() != nil {
-			return tiers.Stamp{}, notApplied(fault("write", ctx.Err()))
+			return tiers.Stamp{}, notApplied(fault("write", s.orClosed(ctx.Err())))
 		}
 		return tiers.Stamp{}, notApplied(fault("write", errUnsent))
 	}

@@ -69,9 +69,13 @@ func (c *Cache) Close() {
 	})
 }
 
+// Half to one and a half of this passes before a server is dialed again, twice as
+// long each time. A fleet that lost its connections at once comes back spread
+// out, and each process within a second after the server did: at most 600 ms,
+// and a dial that met silence before that.
 const (
-	firstDelay = time.Millisecond
-	lastDelay  = 500 * time.Millisecond
+	firstDelay = 5 * time.Millisecond
+	lastDelay  = 400 * time.Millisecond
 )
 
 // own keeps a session alive until ctx ends. It is the only one who dials.
@@ -95,10 +99,14 @@ func (c *Cache) own(ctx context.Context) {
 				delay = firstDelay
 			}
 		}
-		pause(ctx, delay/2+rand.N(delay)) // a fleet must not come back in step
+		pause(ctx, delay/2+rand.N(delay))
 		delay = min(2*delay, lastDelay)
 	}
 }
+
+// phase is when the first of many rounds is due, so that a fleet which connected at
+// once does not go on in step.
+func phase(every time.Duration) time.Duration { return every/2 + rand.N(every/2) }
 
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

@@ -79,7 +79,9 @@
 // reads and hears of changes, and asks each four times a second whether it still
 // lives. A silent server is noticed within a second, a closed connection at once;
 // then watchers hear Lost, calls fail at once, and all connections are made
-// anew, until they stand. Commands while nothing happens: the heartbeats.
+// anew, until they stand. Commands while nothing happens: the heartbeats. A process
+// that is itself late, to ask or to read the answer, does not take that for
+// silence, for two seconds at most.
 //
 // FLUSHALL, and a restart without data, lose every entry and nothing else:
 // watchers hear Lost and Alive, reads miss, and the library fills again from

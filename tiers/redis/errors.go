@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -40,6 +41,10 @@ var setups = remedies{
 	{"MOVED", "the server is a node of a cluster: add ?cluster=true to URL"},
 	{"This instance has cluster support disabled", "leave cluster and addr out of URL, or write master_set for Sentinels"},
 }
+
+// passing are the answers by which a server that knows how to track says that it
+// cannot now.
+var passing = []string{"BUSY ", "LOADING ", "MASTERDOWN ", "OOM "}
 
 // ofSentinels are the answers of Sentinels, whose user and password are not
 // those of the URL.
@@ -77,6 +82,9 @@ func explain(err error) error {
 	}
 	if errors.Is(err, rueidis.ErrNoCache) {
 		text, _, _ := strings.Cut(err.Error(), "\n")
+		if slices.ContainsFunc(passing, func(answer string) bool { return strings.HasPrefix(text, answer) }) {
+			return known.answered(text)
+		}
 		return fmt.Errorf("%w: no client tracking: %s (%s)", tiers.ErrSetup, safe(text), needs)
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {

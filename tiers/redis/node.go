@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -81,7 +80,7 @@ func (n *node) ping(t tracking) error {
 // before the answer on the connection and are routed by its reader, so when
 // heard is called all changes before the sending have been announced.
 func (n *node) beat(ctx context.Context, t tracking, every time.Duration, now func() int64, heard func()) error {
-	timer := time.NewTimer(every)
+	timer := time.NewTimer(phase(every))
 	defer timer.Stop()
 	for {
 		select {
@@ -112,64 +111,4 @@ func (n *node) nudge() {
 func (n *node) end() {
 	n.conn.Close()
 	n.client.Close()
-}
-
-// An ear is a connection that knows when it last heard something, and closes
-// itself when what is awaited does not come. Calls get no context of their own:
-// it is not heard where a request waits for a place in the ring, a cut
-// connection is. It costs no goroutine and no allocation.
-type ear struct {
-	net.Conn
-	began time.Time     // immutable
-	limit time.Duration // immutable
-
-	heard atomic.Int64 // ns since began
-	asked atomic.Int64 // ns since began, when the wait began; 0: nothing is awaited
-	cut   atomic.Bool
-	guard *time.Timer // immutable
-}
-
-func newEar(conn net.Conn, limit time.Duration) *ear {
-	e := &ear{Conn: conn, limit: limit, began: time.Now()}
-	e.guard = time.AfterFunc(time.Hour, e.watch)
-	e.guard.Stop()
-	return e
-}
-
-func (e *ear) Read(p []byte) (int, error) {
-	n, err := e.Conn.Read(p)
-	if n > 0 {
-		e.heard.Store(int64(time.Since(e.began)))
-	}
-	return n, err
-}
-
-// await runs ask and cuts the connection if nothing is heard meanwhile for
-// limit. One at a time.
-func (e *ear) await(ask func() error) error {
-	e.asked.Store(int64(time.Since(e.began)))
-	e.guard.Reset(e.limit)
-	err := ask()
-	e.asked.Store(0)
-	e.guard.Stop()
-	if err != nil && e.cut.Load() {
-		return fmt.Errorf("no answer to a heartbeat in %v", e.limit)
-	}
-	return err
-}
-
-// watch is called when the silence may have lasted too long. A long answer that
-// is still arriving is no silence.
-func (e *ear) watch() {
-	asked := e.asked.Load()
-	if asked == 0 {
-		return
-	}
-	since := max(asked, e.heard.Load())
-	if rest := e.limit - (time.Since(e.began) - time.Duration(since)); rest > 0 {
-		e.guard.Reset(rest)
-		return
-	}
-	e.cut.Store(true)
-	e.Close()
 }

@@ -101,11 +101,12 @@ func headOf(r reply) (head string, ok bool) {
 // poll reads everything again at intervals until the session ends. A node that
 // is silent meanwhile is noticed by its heartbeats.
 func (s *session) poll() error {
-	ticker := time.NewTicker(s.set.Poll)
+	ticker := time.NewTicker(phase(s.set.Poll))
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
+			ticker.Reset(s.set.Poll)
 		case <-s.ctx.Done():
 			return s.ctx.Err()
 		}

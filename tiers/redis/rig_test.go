@@ -1,6 +1,7 @@
 package redis
 
-// A real cluster and real Sentinels, each process on a free port of its own.
+// What tests do with a real cluster and real Sentinels: slots that move, replicas
+// that fall behind, and Sentinels that were told something else.
 
 import (
 	"fmt"
@@ -28,29 +29,19 @@ func (r *rig) url() string { return r.nodes[0].URL() + "?cluster=true" }
 
 func startCluster(t testing.TB, masters int, replicas bool) *rig {
 	t.Helper()
-	r := &rig{t: t}
-	n := masters
+	each := 0
 	if replicas {
-		n *= 2
+		each = 1
 	}
-	buses := make([]string, n)
-	for i := range n {
-		buses[i] = strconv.Itoa(freePort(t))
-		r.nodes = append(r.nodes, servers.PrivateRedis(t, servers.Options{Settings: []string{
-			"cluster-enabled=yes", "cluster-node-timeout=1000", "cluster-allow-replica-migration=no", "cluster-port=" + buses[i]}}))
-		r.ops = append(r.ops, operate(t, r.nodes[i].Addr()))
-		r.ops[i].do("CLUSTER", "SET-CONFIG-EPOCH", strconv.Itoa(i+1))
+	c, err := servers.StartCluster(t.Context(), masters, each, servers.Options{Settings: []string{"cluster-allow-replica-migration=no"}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range masters {
-		r.ops[i].do("CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(i*slotCount/masters), strconv.Itoa((i+1)*slotCount/masters-1))
+	servers.StopLater(t, c)
+	r := &rig{t: t, nodes: c.Nodes()}
+	for _, n := range r.nodes {
+		r.ops = append(r.ops, operate(t, n.Addr()))
 	}
-	for i := 1; i < n; i++ {
-		r.meet(i, buses[i])
-	}
-	for i := masters; i < n; i++ {
-		r.replicate(i, i-masters)
-	}
-	r.settle(masters)
 	return r
 }
 
@@ -59,37 +50,9 @@ func (r *rig) meet(i int, bus string) {
 	r.ops[0].do("CLUSTER", "MEET", host, port, bus)
 }
 
-func (r *rig) replicate(i, master int) {
-	id := r.id(master)
-	eventually(r.t, "a node to be known", func() bool {
-		nodes, _ := r.ops[i].do("CLUSTER", "NODES").ToString()
-		return strings.Contains(nodes, id)
-	})
-	r.ops[i].do("CLUSTER", "REPLICATE", id)
-}
-
 func (r *rig) id(i int) string {
 	id, _ := r.ops[i].do("CLUSTER", "MYID").ToString()
 	return id
-}
-
-// settle waits until all nodes agree on the masters, and replicas are in step.
-func (r *rig) settle(masters int) {
-	eventually(r.t, "the cluster", func() bool {
-		for i, op := range r.ops {
-			if r.nodes[i].PID() == 0 {
-				continue
-			}
-			info, _ := op.do("CLUSTER", "INFO").ToString()
-			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, fmt.Sprintf("cluster_size:%d\r", masters)) {
-				return false
-			}
-			if repl, _ := op.do("INFO", "replication").ToString(); strings.Contains(repl, "master_link_status:down") {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 // owner returns which node owns a key, as that node sees it.
@@ -152,7 +115,7 @@ type guarded struct {
 	sentinels []string
 }
 
-const masterName = "options"
+const masterName = "fastopt" // as package servers names it
 
 func (g *guarded) url() string {
 	return "redis://" + g.sentinels[0] + "?master_set=" + masterName + "&addr=" + g.sentinels[1] + "&addr=" + g.sentinels[2]
@@ -160,26 +123,10 @@ func (g *guarded) url() string {
 
 func startGuarded(t testing.TB) *guarded {
 	t.Helper()
-	g := &guarded{}
-	for range 2 {
-		s := servers.PrivateRedis(t, servers.Options{Settings: []string{"repl-diskless-sync-delay=0"}})
-		g.servers, g.ops = append(g.servers, s), append(g.ops, operate(t, s.Addr()))
-	}
-	host, port, _ := net.SplitHostPort(g.servers[0].Addr())
-	g.ops[1].do("REPLICAOF", host, port)
-	eventually(t, "the replica", func() bool {
-		info, _ := g.ops[1].do("INFO", "replication").ToString()
-		return strings.Contains(info, "master_link_status:up")
-	})
-	for range 3 {
-		g.sentinels = append(g.sentinels, startSentinel(t, host, port))
-	}
-	for _, addr := range g.sentinels {
-		op := operate(t, addr)
-		eventually(t, "the Sentinels to know each other and the replica", func() bool {
-			m, err := op.client.Do(limit(t, patience), op.client.B().Arbitrary("SENTINEL", "MASTER", masterName).Build()).AsStrMap()
-			return err == nil && m["num-other-sentinels"] == "2" && m["num-slaves"] == "1"
-		})
+	s := servers.PrivateSentinel(t, 1)
+	g := &guarded{servers: s.Nodes(), sentinels: s.Addrs()}
+	for _, n := range g.servers {
+		g.ops = append(g.ops, operate(t, n.Addr()))
 	}
 	return g
 }

@@ -102,7 +102,7 @@ const lookGap = 100 * time.Millisecond
 
 // lookout calls look at intervals, and when keys have moved, until it fails.
 func (s *session) lookout(look func() error, every time.Duration) error {
-	timer := time.NewTimer(every)
+	timer := time.NewTimer(phase(every))
 	defer timer.Stop()
 	for {
 		select {

@@ -3,10 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -97,54 +94,5 @@ func TestTheEndOfAConnectionThatDoesNotCountIsNoLoss(t *testing.T) {
 	l.after(t, 0, "Alive", since(now.Add(defaultHeartbeat)))
 	if slices.ContainsFunc(l.heard(), kind(tiers.Lost)) {
 		t.Error("heard Lost")
-	}
-}
-
-// A long answer that is still arriving is no silence.
-func TestAnAnswerThatArrivesSlowlyIsNotCut(t *testing.T) {
-	near, far := net.Pipe()
-	defer far.Close()
-	e := newEar(near, 200*time.Millisecond)
-	go func() {
-		for range 10 {
-			time.Sleep(40 * time.Millisecond)
-			far.Write([]byte("x"))
-		}
-	}()
-	if err := e.await(func() error {
-		_, err := io.ReadFull(e, make([]byte, 10))
-		return err
-	}); err != nil {
-		t.Errorf("cut after silences of 40 ms: %v", err)
-	}
-}
-
-func TestAHeartbeatWithoutAnAnswerCutsTheConnection(t *testing.T) {
-	near, far := net.Pipe()
-	defer far.Close()
-	e := newEar(near, time.Millisecond)
-	err := e.await(func() error {
-		_, err := near.Read(make([]byte, 1))
-		return err
-	})
-	if err == nil || !strings.Contains(err.Error(), "no answer to a heartbeat in 1ms") {
-		t.Errorf("got %v", err)
-	}
-}
-
-// The time between two heartbeats is no silence either.
-func TestSilenceBeginsWithTheQuestion(t *testing.T) {
-	near, far := net.Pipe()
-	defer far.Close()
-	e := newEar(near, 50*time.Millisecond)
-	for range 3 {
-		if err := e.await(func() error { return nil }); err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(60 * time.Millisecond)
-		e.watch() // as if it came late
-	}
-	if e.cut.Load() {
-		t.Error("cut while nothing was awaited")
 	}
 }

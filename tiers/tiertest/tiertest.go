@@ -21,7 +21,8 @@ const patience = 5 * time.Second
 
 // TestSource checks a source. open is called once, with t, and may use its
 // Cleanup to close what it returns. The store may hold other namespaces. A
-// source that is a tiers.Elector or a tiers.Compacter is checked for that, too.
+// source that is a tiers.Elector, a tiers.Compacter or a tiers.Prober is checked
+// for that, too.
 func TestSource(t *testing.T, open func(t *testing.T) tiers.Source) {
 	source := open(t)
 	for _, c := range sourceChecks {
@@ -35,10 +36,11 @@ func TestSource(t *testing.T, open func(t *testing.T) tiers.Source) {
 	if compacter, ok := source.(tiers.Compacter); ok {
 		testCompacter(t, source, compacter)
 	}
+	testProber(t, source)
 }
 
 // TestCache checks a cache, as TestSource does a source. A cache that is a
-// tiers.Marker is checked for that, too. Checks of damaged entries and marks run
+// tiers.Marker or a tiers.Prober is checked for that, too. Checks of damaged entries and marks run
 // only if the cache is a Corrupter or a MarkCorrupter.
 func TestCache(t *testing.T, open func(t *testing.T) tiers.Cache) {
 	cache := open(t)
@@ -50,6 +52,7 @@ func TestCache(t *testing.T, open func(t *testing.T) tiers.Cache) {
 	if marker, ok := cache.(tiers.Marker); ok {
 		testMarker(t, cache, marker)
 	}
+	testProber(t, cache)
 	corrupter, ok := cache.(Corrupter)
 	if !ok {
 		return

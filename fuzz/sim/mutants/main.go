@@ -1,7 +1,8 @@
 // Command mutants plants bugs in a copy of the library, one at a time, and says
-// how many seeds the simulator needs to find each. A bug that it does not find
-// ends the command with status 1, unless it is known to be harmless: where two
-// guards stand, either alone is enough.
+// how many seeds the simulator needs to find each. What the simulator does not
+// simulate, or meets too seldom, has a killer: a test of package fastopt or sim. A bug that
+// is not found ends the command with status 1, unless it is known to be harmless:
+// where two guards stand, either alone is enough.
 //
 //	go run ./sim/mutants [-seeds 5000] [-only m4,g7] [-all]
 package main
@@ -22,6 +23,7 @@ import (
 type mutant struct {
 	name, what string
 	harmless   string // why no seed can find it; "" if one must
+	killer     string // the test that finds it, of package fastopt or, as sim.Test…, of sim; "": the simulator
 	edits      []edit
 }
 
@@ -68,6 +70,7 @@ func fatal(err error) {
 
 var (
 	violation = regexp.MustCompile(`seed (\d+), step \d+: ([^:\n]+)`)
+	failure   = regexp.MustCompile(`--- FAIL: (\w+)`)
 	total     = regexp.MustCompile(`(\d+) seeds, \d+ steps, (\d+) with a violation`)
 )
 
@@ -87,6 +90,9 @@ func (m mutant) hunt(root string, seeds int, all bool) (string, error) {
 			return "", err
 		}
 	}
+	if m.killer != "" {
+		return m.unitTest(dir)
+	}
 	args := []string{"test", "./sim", "-run", "TestCampaign", "-v", "-timeout", "10m", fmt.Sprint("-sim.all=", all),
 		fmt.Sprint("-sim.seeds=", seeds)}
 	cmd := exec.Command("go", args...)
@@ -105,6 +111,24 @@ func (m mutant) hunt(root string, seeds int, all bool) (string, error) {
 		return "", fmt.Errorf("it does not run:\n%s", out)
 	case sum == nil:
 		return "the run broke down", nil
+	}
+	return "", nil
+}
+
+// unitTest runs m's killer on the copy in dir.
+func (m mutant) unitTest(dir string) (string, error) {
+	name, module, pkg := m.killer, dir, "./fastopt"
+	if after, ok := strings.CutPrefix(name, "sim."); ok {
+		name, module, pkg = after, filepath.Join(dir, "fuzz"), "./sim"
+	}
+	cmd := exec.Command("go", "test", pkg, "-run", "^("+name+")$", "-count", "1", "-timeout", "5m")
+	cmd.Dir = module
+	out, err := cmd.CombinedOutput()
+	switch failed := failure.FindSubmatch(out); {
+	case failed != nil:
+		return fmt.Sprintf("by %s", failed[1]), nil
+	case err != nil || strings.Contains(string(out), "no tests to run"):
+		return "", fmt.Errorf("its killer %s does not run:\n%s", m.killer, out)
 	}
 	return "", nil
 }

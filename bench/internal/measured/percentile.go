@@ -1,4 +1,4 @@
-package main
+package measured
 
 import (
 	"math"
@@ -7,9 +7,9 @@ import (
 
 // Orders of values, by the nearest rank: what is returned was measured.
 
-// percentile returns the least value that at least the share p of all values,
+// Percentile returns the least value that at least the share p of all values,
 // 0 to 1, do not exceed. NaN without values.
-func percentile(values []float64, p float64) float64 {
+func Percentile(values []float64, p float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}
@@ -18,9 +18,9 @@ func percentile(values []float64, p float64) float64 {
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// median of an even number of values is the greater of the middle two: a run
+// Median of an even number of values is the greater of the middle two: a run
 // more or less must not make a figure look better.
-func median(values []float64) float64 {
+func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
 	}

@@ -1,4 +1,4 @@
-package main
+package serverstats
 
 import (
 	"bufio"
@@ -15,26 +15,26 @@ import (
 // latency is measured, and who asks for statistics. The library's client would
 // add commands of its own to what is counted.
 
-type redisClient struct {
-	conn net.Conn
-	in   *bufio.Reader
+// A Client is for one goroutine.
+type Client struct {
+	conn  net.Conn
+	in    *bufio.Reader
+	limit time.Duration
 }
 
-// redisLimit is how long one command may take.
-const redisLimit = 5 * time.Second
-
-func dialRedis(addr string) (*redisClient, error) {
-	conn, err := net.DialTimeout("tcp", addr, redisLimit)
+// DialRedis connects. limit is for that, and for each command.
+func DialRedis(addr string, limit time.Duration) (*Client, error) {
+	conn, err := net.DialTimeout("tcp", addr, limit)
 	if err != nil {
 		return nil, err
 	}
-	return &redisClient{conn: conn, in: bufio.NewReader(conn)}, nil
+	return &Client{conn: conn, in: bufio.NewReader(conn), limit: limit}, nil
 }
 
-// do sends one command and returns its answer: of a nil "", of an array the
+// Do sends one command and returns its answer: of a nil "", of an array the
 // texts of its elements, a line each.
-func (c *redisClient) do(args ...string) (string, error) {
-	c.conn.SetDeadline(time.Now().Add(redisLimit))
+func (c *Client) Do(args ...string) (string, error) {
+	c.conn.SetDeadline(time.Now().Add(c.limit))
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -85,4 +85,5 @@ func readAnswer(in *bufio.Reader) (string, error) {
 	return "", fmt.Errorf("an answer of unknown kind %q", line[:1])
 }
 
-func (c *redisClient) close() { _ = c.conn.Close() }
+// Close ends the connection.
+func (c *Client) Close() { _ = c.conn.Close() }

@@ -1,4 +1,6 @@
-package main
+// Package serverstats asks servers what they have counted, by clients that add
+// nothing to it.
+package serverstats
 
 import (
 	"context"
@@ -13,11 +15,11 @@ import (
 // What the servers count themselves: Redis the calls of each command, Postgres
 // the calls of each statement (pg_stat_statements).
 
-// counts are calls by command, or by statement.
-type counts map[string]int64
+// Counts are calls by command, or by statement.
+type Counts map[string]int64
 
-// total sums the counts of the names that take accepts; nil accepts all.
-func (c counts) total(take func(name string) bool) (n int64) {
+// Total sums the counts of the names that take accepts; nil accepts all.
+func (c Counts) Total(take func(name string) bool) (n int64) {
 	for name, calls := range c {
 		if take == nil || take(name) {
 			n += calls
@@ -26,8 +28,8 @@ func (c counts) total(take func(name string) bool) (n int64) {
 	return n
 }
 
-// since returns what was counted after before.
-func (c counts) since(before counts) counts {
+// Since returns what was counted after before.
+func (c Counts) Since(before Counts) Counts {
 	diff := maps.Clone(c)
 	for name, calls := range before {
 		if diff[name] -= calls; diff[name] == 0 {
@@ -37,10 +39,10 @@ func (c counts) since(before counts) counts {
 	return diff
 }
 
-// redisCounts asks Redis for its count of each command. INFO itself, which only
+// Redis asks Redis for its count of each command. INFO itself, which only
 // this asks for, is left out.
-func redisCounts(c *redisClient) (counts, error) {
-	text, err := c.do("INFO", "commandstats")
+func Redis(c *Client) (Counts, error) {
+	text, err := c.Do("INFO", "commandstats")
 	if err != nil {
 		return nil, err
 	}
@@ -48,8 +50,8 @@ func redisCounts(c *redisClient) (counts, error) {
 }
 
 // parseCommandStats reads lines like cmdstat_get:calls=21,usec=175,…
-func parseCommandStats(text string) (counts, error) {
-	all := counts{}
+func parseCommandStats(text string) (Counts, error) {
+	all := Counts{}
 	for line := range strings.Lines(text) {
 		name, stats, ok := strings.Cut(strings.TrimSpace(line), ":calls=")
 		name, ok2 := strings.CutPrefix(name, "cmdstat_")
@@ -66,25 +68,25 @@ func parseCommandStats(text string) (counts, error) {
 	return all, nil
 }
 
-// stored counts writes of entries: SET, which a script calls that stores. A
+// Stored counts writes of entries: SET, which a script calls that stores. A
 // lease is a SET, too, outside of a script.
-func stored(c counts) int64 { return c["set"] }
+func Stored(c Counts) int64 { return c["set"] }
 
-// scripts counts the fills that were offered.
-func scripts(c counts) int64 { return c["evalsha"] + c["eval"] }
+// Scripts counts the fills that were offered.
+func Scripts(c Counts) int64 { return c["evalsha"] + c["eval"] }
 
 const statementsSQL = `SELECT query, sum(calls)::bigint FROM pg_stat_statements
 	WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 	AND query NOT LIKE '%pg_stat_statements%' GROUP BY query`
 
-// postgresCounts asks Postgres for its count of each statement of this database.
-func postgresCounts(ctx context.Context, c *pgx.Conn) (counts, error) {
+// Postgres asks Postgres for its count of each statement of this database.
+func Postgres(ctx context.Context, c *pgx.Conn) (Counts, error) {
 	rows, err := c.Query(ctx, statementsSQL)
 	if err != nil {
 		return nil, fmt.Errorf("statistics of Postgres: %w", err)
 	}
 	defer rows.Close()
-	all := counts{}
+	all := Counts{}
 	for rows.Next() {
 		var query string
 		var calls int64
@@ -96,5 +98,5 @@ func postgresCounts(ctx context.Context, c *pgx.Conn) (counts, error) {
 	return all, rows.Err()
 }
 
-// readsNames tells the statement by which a source reads options by name.
-func readsNames(query string) bool { return strings.Contains(query, "o.name = ANY(") }
+// ReadsNames tells the statement by which a source reads options by name.
+func ReadsNames(query string) bool { return strings.Contains(query, "o.name = ANY(") }

@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package main
+package worker
 
 import (
 	"syscall"
@@ -9,6 +9,6 @@ import (
 
 // Elsewhere the clock on the wall is what processes share: figures are wrong by
 // whatever it is set during a row.
-func now() int64 { return time.Now().UnixNano() }
+func Now() int64 { return time.Now().UnixNano() }
 
 func orphanless() *syscall.SysProcAttr { return nil }

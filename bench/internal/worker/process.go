@@ -1,4 +1,5 @@
-package main
+// Package worker runs a program again as processes that it tells what to do.
+package worker
 
 import (
 	"bufio"
@@ -15,15 +16,20 @@ import (
 	"time"
 )
 
-// A process is a worker as the command sees it: it answers calls until it is
-// killed. A worker is this program again, told so by its environment.
+// A process is a worker as the command sees it. A worker is this program again,
+// told so by its environment.
 
-const workerEnv = "FASTOPT_FLEET_WORKER"
+const env = "FASTOPT_BENCH_WORKER"
 
-var errGone = errors.New("the worker has ended")
+// ErrGone: the process of a call has ended.
+var ErrGone = errors.New("the worker has ended")
 
-type process struct {
-	number int           // immutable; 1 and on within a fleet
+// IsOne reports whether this process is a worker: its main then calls Serve.
+func IsOne() bool { return os.Getenv(env) != "" }
+
+// A Process is a worker that answers calls until it is killed.
+type Process struct {
+	Number int           // immutable; 1 and on within a fleet
 	pid    int           // immutable
 	ended  chan struct{} // closed when the process is gone and no reply will come
 
@@ -35,14 +41,14 @@ type process struct {
 	calls map[int]chan reply // guarded by mu
 }
 
-// startProcess starts a worker, which ends with this process, at the latest.
-func startProcess(number int) (*process, error) {
+// Start starts a worker, which ends with this process, at the latest.
+func Start(number int) (*Process, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), workerEnv+"=1")
+	cmd.Env = append(os.Environ(), env+"=1")
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = orphanless()
 	stdin, err := cmd.StdinPipe()
@@ -53,7 +59,7 @@ func startProcess(number int) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{number: number, ended: make(chan struct{}), stdin: stdin, calls: map[int]chan reply{}}
+	p := &Process{Number: number, ended: make(chan struct{}), stdin: stdin, calls: map[int]chan reply{}}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the kernel takes the end of this thread for ours
@@ -77,7 +83,7 @@ func startProcess(number int) (*process, error) {
 }
 
 // listen hands each reply to whoever waits for it, until the worker ends.
-func (p *process) listen(stdout io.Reader) {
+func (p *Process) listen(stdout io.Reader) {
 	in := json.NewDecoder(bufio.NewReaderSize(stdout, 1<<16))
 	for {
 		var r reply
@@ -94,7 +100,13 @@ func (p *process) listen(stdout io.Reader) {
 	}
 }
 
-func (p *process) send(do string, args any) (int, chan reply, error) {
+// Send asks a worker and waits for no answer.
+func (p *Process) Send(do string, args any) error {
+	_, _, err := p.send(do, args)
+	return err
+}
+
+func (p *Process) send(do string, args any) (int, chan reply, error) {
 	raw, err := json.Marshal(args)
 	if err != nil {
 		return 0, nil, err
@@ -105,23 +117,23 @@ func (p *process) send(do string, args any) (int, chan reply, error) {
 	id := p.last
 	p.calls[id] = wait
 	p.mu.Unlock()
-	line, err := json.Marshal(request{ID: id, Do: do, Args: raw})
+	line, err := json.Marshal(Request{ID: id, Do: do, Args: raw})
 	if err != nil {
 		return 0, nil, err
 	}
 	p.write.Lock()
 	defer p.write.Unlock()
 	if _, err := p.stdin.Write(append(line, '\n')); err != nil {
-		return 0, nil, errGone
+		return 0, nil, ErrGone
 	}
 	return id, wait, nil
 }
 
-// call asks a worker and waits for its answer, for ctx, or for its end: errGone.
-func call[Out any](ctx context.Context, p *process, do string, args any) (out Out, err error) {
+// Call asks a worker and waits for its answer, for ctx, or for its end: ErrGone.
+func Call[Out any](ctx context.Context, p *Process, do string, args any) (out Out, err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("worker %d: %s: %w", p.number, do, err)
+			err = fmt.Errorf("worker %d: %s: %w", p.Number, do, err)
 		}
 	}()
 	id, wait, err := p.send(do, args)
@@ -135,7 +147,7 @@ func call[Out any](ctx context.Context, p *process, do string, args any) (out Ou
 		}
 		return out, json.Unmarshal(r.Out, &out)
 	case <-p.ended:
-		return out, errGone
+		return out, ErrGone
 	case <-ctx.Done():
 		p.mu.Lock()
 		delete(p.calls, id)
@@ -144,42 +156,42 @@ func call[Out any](ctx context.Context, p *process, do string, args any) (out Ou
 	}
 }
 
-// each calls all of ps at once. The first error is the error.
-func each[Out any](ctx context.Context, ps []*process, do string, args any) ([]Out, error) {
+// Each calls all of ps at once. The first error is the error.
+func Each[Out any](ctx context.Context, ps []*Process, do string, args any) ([]Out, error) {
 	outs, errs := make([]Out, len(ps)), make([]error, len(ps))
 	var all sync.WaitGroup
 	for i, p := range ps {
-		all.Go(func() { outs[i], errs[i] = call[Out](ctx, p, do, args) })
+		all.Go(func() { outs[i], errs[i] = Call[Out](ctx, p, do, args) })
 	}
 	all.Wait()
 	return outs, errors.Join(errs...)
 }
 
-// signal sends a signal to a worker that has not been reaped.
-func (p *process) signal(s syscall.Signal) error {
+// Signal sends a signal to a worker that has not been reaped.
+func (p *Process) Signal(s syscall.Signal) error {
 	select {
 	case <-p.ended:
-		return fmt.Errorf("worker %d: %w", p.number, errGone)
+		return fmt.Errorf("worker %d: %w", p.Number, ErrGone)
 	default:
 		return syscall.Kill(p.pid, s)
 	}
 }
 
-// kill ends a worker, frozen or not, and waits until it has ended.
-func (p *process) kill() {
-	if p.signal(syscall.SIGKILL) == nil {
+// Kill ends a worker, frozen or not, and waits until it has ended.
+func (p *Process) Kill() {
+	if p.Signal(syscall.SIGKILL) == nil {
 		<-p.ended
 	}
 }
 
-// stop lets a worker close what it has; one that does not is killed.
-func (p *process) stop() {
+// Stop lets a worker close what it has; one that does not is killed.
+func (p *Process) Stop() {
 	p.write.Lock()
 	p.stdin.Close()
 	p.write.Unlock()
 	select {
 	case <-p.ended:
 	case <-time.After(8 * time.Second):
-		p.kill()
+		p.Kill()
 	}
 }

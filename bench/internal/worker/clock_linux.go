@@ -1,4 +1,4 @@
-package main
+package worker
 
 import (
 	"syscall"
@@ -9,9 +9,9 @@ import (
 // Times of several processes are compared, so they are read from one clock of
 // the machine that no clock setting moves: CLOCK_MONOTONIC counts from the boot.
 
-// now returns the time in ns, for comparison with now in other processes of
+// Now returns the time in ns, for comparison with Now in other processes of
 // this machine alone.
-func now() int64 {
+func Now() int64 {
 	var t unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
 		panic(err) // the kernel has had this clock for twenty years
