@@ -44,6 +44,7 @@ type Manager struct {
 	repairer  repairer
 	relay     relay
 	marks     marks
+	snapshot  snapshots
 	cache     tier
 	source    tier
 	stats     counters
@@ -63,7 +64,8 @@ type Manager struct {
 // why, and a warning is logged.
 //
 // Open fails with ErrConfig, before any I/O, if the Config contradicts itself,
-// two registries declare the same name, or a registry is open already.
+// two registries declare the same name, or a registry is open already; with
+// ErrSnapshot, before any tier is asked, if the snapshot's path cannot be used.
 func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -74,6 +76,11 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := m.adopt(registries); err != nil {
 		m.stop()
+		return nil, fmt.Errorf("fastopt: open: %w", err)
+	}
+	if err := m.snapshot.open(m); err != nil {
+		m.stop()
+		m.release()
 		return nil, fmt.Errorf("fastopt: open: %w", err)
 	}
 	m.init()
@@ -91,9 +98,7 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 func (m *Manager) adopt(registries []*Registry) (err error) {
 	defer func() {
 		if err != nil {
-			for _, r := range m.registries {
-				r.release()
-			}
+			m.release()
 		}
 	}()
 	for _, r := range registries {
@@ -148,12 +153,16 @@ func (m *Manager) init() {
 		k.due.Store(never) // until the first load
 		k.start()
 	}
+	m.snapshot.install()
 	for _, f := range m.families {
 		f.state.Store(f)
 	}
 	m.work.Go(m.refresher.run)
 	m.work.Go(m.expirer.run)
 	m.work.Go(m.repairer.run)
+	if m.snapshot.file != nil {
+		m.work.Go(m.snapshot.run)
+	}
 	for _, t := range []*tier{&m.cache, &m.source} {
 		if t.ask != nil {
 			m.work.Go(t.run)
@@ -208,8 +217,11 @@ func (m *Manager) checkSource(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.StartTimeout/5, 2*m.cfg.SourceTimeout))
 	defer cancel()
-	if _, err = m.cfg.Source.Identity(ctx); err != nil {
+	id, err := m.cfg.Source.Identity(ctx)
+	if err != nil {
 		err = fmt.Errorf("source: %w", err)
+	} else {
+		m.snapshot.meet(id)
 	}
 	leave(err)
 	return err
@@ -262,11 +274,16 @@ func (m *Manager) Close() error {
 		if n := m.repairer.size(); n > 0 {
 			m.cfg.Logger.Warn("fastopt: closed with keys that the cache may lack until another process sees it", "keys", n)
 		}
-		for _, r := range m.registries {
-			r.release()
-		}
+		m.release()
 	})
 	return m.closed
+}
+
+// release lets the registries be opened again.
+func (m *Manager) release() {
+	for _, r := range m.registries {
+		r.release()
+	}
 }
 
 // beginWrite reports false if m is closed. After true the write ends by

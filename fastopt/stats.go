@@ -125,7 +125,8 @@ func (m *Manager) Stats() Stats {
 		Pushes: c.pushes.Load(), PushesLost: c.pushesLost.Load(), PushesUp: m.pushUp.Load(),
 		Refused: c.refused.Load(), Conflicts: c.conflicts.Load(), Rejected: c.rejected.Load(),
 		Expiries: c.expiries.Load(), ExpirerLag: time.Duration(c.expirerLag.Load()),
-		ExpirerWorst: time.Duration(c.expirerWorst.Load()),
+		ExpirerWorst:   time.Duration(c.expirerWorst.Load()),
+		SnapshotWrites: m.snapshot.written.Load(), SnapshotErrors: m.snapshot.failures.Load(),
 	}
 }
 
@@ -169,12 +170,15 @@ func (m *Manager) Ready() error {
 	if m.cfg.Cache != nil || m.cfg.Source != nil {
 		n := 0
 		for _, k := range m.keys {
-			if k.cell.load().tier().kind == kindUnloaded {
+			if t := k.cell.load().tier(); t.kind == kindUnloaded || t.saved {
 				n++
 			}
 		}
 		if n > 0 {
 			errs = append(errs, fmt.Errorf("%w: %d of %d options were never loaded", ErrUnavailable, n, len(m.keys)))
+			if err := m.snapshot.failure(); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)
