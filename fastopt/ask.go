@@ -170,6 +170,7 @@ func (l *loader) ask(qs []question) {
 	cancel()
 	leave(worst(results))
 	m.stats.sourceLoads.Add(1)
+	unsure := m.snapshot.verify(m.ctx)
 	var fills []filling
 	var silent, slow []question
 	var late []answer // for slow
@@ -177,6 +178,9 @@ func (l *loader) ask(qs []question) {
 		err := results[i].Err
 		if err == nil && !m.marks.answered(results[i].Stamp.Epoch) {
 			err = errOlder
+		}
+		if err == nil {
+			err = unsure
 		}
 		if err != nil {
 			q.cause = and(err, q.cause)

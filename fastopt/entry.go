@@ -43,6 +43,8 @@ type facts struct {
 	token  uint64      // of the key, taken before the request for this answer was sent
 	err    error       // why the record with stamp seen is not used; nil if it is
 	absent bool        // the record with stamp seen says that there is no value
+	saved  bool        // of the snapshot: no tier has said so since Open
+	data   []byte      // of the record that value came from, if it is to stand in the snapshot
 	died   int64       // kindExpired: asked of the entry that expired
 	under  *meta       // what the tiers say while an override is in force; else nil
 }

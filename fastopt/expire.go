@@ -103,7 +103,7 @@ func (k *key) expire(m *meta, asked int64) bool {
 		return false
 	}
 	point.At(point.ExpireSwap, k.m, k.name)
-	f := facts{key: k, kind: kindExpired, boxed: k.fallback, stamp: m.stamp, seen: m.seen, sum: m.sum, got: m.got, token: m.token, absent: m.absent, died: asked}
+	f := facts{key: k, kind: kindExpired, boxed: k.fallback, stamp: m.stamp, seen: m.seen, sum: m.sum, got: m.got, token: m.token, absent: m.absent, saved: m.saved, died: asked}
 	for {
 		top := k.cell.load()
 		if top.tier() != m {

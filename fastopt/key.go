@@ -37,6 +37,7 @@ type key struct {
 	reloadAt atomic.Int64  // ns since Open: no reload by a push before
 	lastErr  atomic.Pointer[error]
 	leased   atomic.Int64  // ns since Open: this process holds the key's lease until then
+	aligned  atomic.Bool   // the last load was begun by what befell the whole fleet at one instant
 	behind   atomic.Int64  // ns since Open: since when the cache, and there is no source, has been behind; 0: it is not
 	held     atomic.Uint64 // 1 + the token of the last load, if the cache told the entry; else 0
 	dirtied  atomic.Uint64 // counts what the cache may have missed …
@@ -113,6 +114,7 @@ func (k *key) readingSince(token uint64) Reading[any] {
 func (k *key) start() {
 	for !k.publish(k.cell.load(), newMeta(facts{key: k, boxed: k.fallback}, dead)) {
 	}
+	k.aligned.Store(true) // a deployment starts many processes at once
 	k.core.key.Store(k)
 }
 
@@ -127,11 +129,14 @@ func (k *key) succeeded(asked int64, f *flight) {
 		k.held.Store(f.token + 1)
 	}
 	if f.blind && k.m.pushUp.Load() && !k.m.cache.broken.Load() { // else all is due when it answers again
-		k.lookAgain()
+		k.lookAgain(asked)
 		return
 	}
 	if k.fam != nil {
 		return
+	}
+	if k.aligned.Swap(false) { // the fleet is not to stay in step
+		asked -= int64(k.m.jitter() * float64(k.lives.ttl/10*7))
 	}
 	k.planRefresh(asked, f.token)
 }
@@ -172,8 +177,9 @@ const aliveFor = time.Second
 // lookAgain plans to ask the cache soon: only what was loaded through it is
 // announced when it changes. While pushes do not arrive at all there is no
 // hurry: everything is read again once they do.
-func (k *key) lookAgain() {
-	k.due.Store(k.m.now() + int64(lastRetry) + int64(k.m.jitter()*float64(lastRetry)))
+func (k *key) lookAgain(asked int64) {
+	soon := k.m.now() + int64(lastRetry) + int64(k.m.jitter()*float64(lastRetry))
+	k.due.Store(min(soon, later(asked, k.lives.ttl/10*7)))
 }
 
 // outlive ends the freshness of a family's member that is due: whoever reads it
@@ -192,6 +198,7 @@ func (k *key) failed(err error) {
 	}
 	at := k.m.attemptIn(wait)
 	k.lastErr.Store(&err)
+	k.aligned.Store(true)
 	k.retryAt.Store(at)
 	k.held.Store(0)
 	if k.fam == nil {

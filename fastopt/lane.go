@@ -97,8 +97,7 @@ func (n *lane) pumpLocked() {
 			n.pumpAfterLocked(wait)
 			return
 		}
-		qs := n.queue[:min(len(n.queue), tiers.MaxBatch)]
-		n.queue = n.queue[len(qs):]
+		qs := n.takeLocked()
 		n.underway++
 		m.work.Go(func() {
 			n.l.ask(qs)
@@ -108,6 +107,27 @@ func (n *lane) pumpLocked() {
 			n.pumpLocked()
 		})
 	}
+}
+
+// takeLocked takes the questions of one request, each key once: if a push came
+// since its first flight began, the younger flight asks for both.
+func (n *lane) takeLocked() (qs []question) {
+	var rest []question
+	at := map[*key]int{}
+	for _, q := range n.queue {
+		switch i, twice := at[q.k]; {
+		case twice:
+			q.older = append(qs[i].older, qs[i].flight)
+			qs[i] = q
+		case len(qs) < tiers.MaxBatch:
+			at[q.k] = len(qs)
+			qs = append(qs, q)
+		default:
+			rest = append(rest, q)
+		}
+	}
+	n.queue = rest
+	return qs
 }
 
 // admitLocked takes one request from the budget, or returns how long to wait for

@@ -45,8 +45,9 @@ type flight struct {
 	err    error         // written before done is closed
 
 	// The batch's: what became of the cache's part.
-	blind bool // it was not asked or did not answer, and will announce nothing
-	held  bool // it gave the very record that the flight landed with, and announces changes of it
+	blind bool      // it was not asked or did not answer, and will announce nothing
+	held  bool      // it gave the very record that the flight landed with, and announces changes of it
+	older []*flight // of the same key, for which it asked the source, too
 }
 
 // start starts or joins the flight of each key. Nobody need wait for them.
@@ -159,6 +160,10 @@ func (l *loader) land(f *flight, asked int64, err error) {
 		delete(l.flights, f.k.full)
 	}
 	l.mu.Unlock()
+	for _, o := range f.older {
+		o.err = err
+		close(o.done)
+	}
 	close(f.done)
 	l.m.refresher.poke()
 }

@@ -45,6 +45,7 @@ type Manager struct {
 	relay     relay
 	marks     marks
 	clocks    clocks
+	snapshot  snapshots
 	cache     tier
 	source    tier
 	stats     counters
@@ -67,8 +68,9 @@ type Manager struct {
 // A tier that answers that it is not usable (wrong password, missing schema or
 // grant) is an error, tiers.ErrSetup, that says what to do. Open fails with
 // ErrConfig, before any I/O, if the Config contradicts itself, two registries
-// declare the same name, or a registry is open already. After an error nothing is
-// left running, but for tiers that do not return when their context ends, for
+// declare the same name, or a registry is open already; with ErrSnapshot, before
+// any tier is asked, if the snapshot's path cannot be used. After an error nothing
+// is left running, but for tiers that do not return when their context ends, for
 // which it waits 5 s; and the registries may be opened again.
 func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, error) {
 	cfg, err := cfg.withDefaults()
@@ -80,6 +82,11 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if err := m.adopt(registries); err != nil {
 		m.stop()
+		return nil, fmt.Errorf("fastopt: open: %w", err)
+	}
+	if err := m.snapshot.open(m); err != nil {
+		m.stop()
+		m.release()
 		return nil, fmt.Errorf("fastopt: open: %w", err)
 	}
 	m.init()
@@ -96,9 +103,7 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 func (m *Manager) adopt(registries []*Registry) (err error) {
 	defer func() {
 		if err != nil {
-			for _, r := range m.registries {
-				r.release()
-			}
+			m.release()
 		}
 	}()
 	for _, r := range registries {
@@ -154,12 +159,16 @@ func (m *Manager) init() {
 		k.due.Store(never) // until the first load
 		k.start()
 	}
+	m.snapshot.install()
 	for _, f := range m.families {
 		f.state.Store(f)
 	}
 	m.work.Go(m.refresher.run)
 	m.work.Go(m.expirer.run)
 	m.work.Go(m.repairer.run)
+	if m.snapshot.file != nil {
+		m.work.Go(m.snapshot.run)
+	}
 	for _, t := range []*tier{&m.cache, &m.source} {
 		if t.ask != nil {
 			m.work.Go(t.run)
@@ -256,8 +265,11 @@ func (m *Manager) checkSource(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.StartTimeout/5, 2*m.cfg.SourceTimeout))
 	defer cancel()
-	if _, err = m.cfg.Source.Identity(ctx); err != nil {
+	id, err := m.cfg.Source.Identity(ctx)
+	if err != nil {
 		err = fmt.Errorf("source: %w", err)
+	} else {
+		m.snapshot.meet(id)
 	}
 	leave(err)
 	return err
@@ -308,10 +320,15 @@ func (m *Manager) Close() error {
 	if n := m.repairer.size(); n > 0 {
 		m.cfg.Logger.Warn("fastopt: closed with keys that the cache may lack until another process sees it", "keys", n)
 	}
+	m.release()
+	return m.closed
+}
+
+// release lets the registries be opened again.
+func (m *Manager) release() {
 	for _, r := range m.registries {
 		r.release()
 	}
-	return m.closed
 }
 
 // How long Close waits: in all, and, before it ends the goroutines, for writes.

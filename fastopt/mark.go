@@ -225,6 +225,7 @@ func (s *marks) read(ctx context.Context) (tiers.Mark, error) {
 
 // judge draws the consequences of mark. Guarded by one.
 func (s *marks) judge(ctx context.Context, mark tiers.Mark, moved bool) {
+	s.m.snapshot.meetMark(mark.Identity)
 	if s.home.Lineage != mark.Lineage || s.home != mark.Identity {
 		s.learnHome(ctx)
 	}
@@ -284,6 +285,7 @@ func (s *marks) learnHome(ctx context.Context) {
 		}
 	}
 	s.home, s.owner = id, id
+	s.m.snapshot.meet(id)
 	s.raise(id.Epoch)
 }
 

@@ -89,7 +89,9 @@ func (k *key) install(a *answer) outcome {
 		}
 		v := decide(cur, a, sum)
 		if v == conflict {
-			k.m.stats.conflicts.Add(1)
+			if !cur.saved { // else a file's word against a tier's
+				k.m.stats.conflicts.Add(1)
+			}
 			if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {
 				v = replace // the source has the last word, or who speaks for it
 			}
@@ -102,7 +104,7 @@ func (k *key) install(a *answer) outcome {
 			k.m.stats.refused.Add(1)
 			return refused
 		}
-		if v == renew && a.token <= cur.token {
+		if v == renew && a.token <= cur.token && !cur.saved {
 			if cur.renew(a.asked) {
 				return confirmed
 			}
@@ -117,6 +119,7 @@ func (k *key) install(a *answer) outcome {
 				k.m.corrected(k.full, cur.seen, a.rec.Stamp)
 			}
 			k.m.expirer.expect(k.lives.warning(a.asked))
+			k.m.snapshot.changed(k)
 			return changed
 		}
 	}
@@ -151,6 +154,12 @@ func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 	if v == renew { // same value, confirmed since the last push
 		f := cur.facts
 		f.token = a.token
+		if cur.saved { // a tier says it, too: what it says is no old news
+			f.saved, f.got = false, k.m.now()
+			if f.kind == kindValue {
+				f.origin = a.origin
+			}
+		}
 		asked := cur.asked.Load()
 		if asked == dead || asked < a.asked {
 			asked = a.asked
@@ -163,7 +172,7 @@ func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 	}
 	switch {
 	case a.err != nil: // the last good value stays, and is said to be stale (I11)
-		f.err, f.kind, f.origin, f.boxed, f.stamp = a.err, cur.kind, cur.origin, cur.boxed, cur.stamp
+		f.err, f.kind, f.origin, f.boxed, f.stamp, f.data = a.err, cur.kind, cur.origin, cur.boxed, cur.stamp, cur.data
 		if cur.kind == kindExpired {
 			f.kind = kindUnloaded // there is none any more
 		}
@@ -174,6 +183,9 @@ func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 		}
 	default:
 		f.kind, f.boxed = kindValue, a.value
+		if k.m.snapshot.holds(k) {
+			f.data = a.rec.Data
+		}
 	}
 	return newMeta(f, a.asked)
 }

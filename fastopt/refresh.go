@@ -243,6 +243,7 @@ func (m *Manager) revalidate() {
 	m.moved.Add(1)
 	now := m.now()
 	for _, k := range m.keys {
+		k.aligned.Store(true)
 		at := now + int64(m.jitter()*float64(k.spread()))
 		k.due.Store(min(k.due.Load(), at))
 	}

@@ -15,8 +15,8 @@ import (
 // Starting in the dark: fail or start degraded, say why, and recover with
 // nobody's help.
 
-// dark has no call of a tier answered.
-func (w *world) dark(how faults.Fault) {
+// answersNothing has no call of a tier answered.
+func (w *world) answersNothing(how faults.Fault) {
 	for op := faults.Identity; op <= faults.PutMark; op++ {
 		w.source.Inject(op, how)
 		w.cache.Inject(op, how)
@@ -30,7 +30,7 @@ func TestRequireLoadedMakesOpenFail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.sql("n", "7")
-				w.dark(how)
+				w.answersNothing(how)
 				cfg := w.config()
 				cfg.RequireLoaded, cfg.StartTimeout = true, 2*time.Second
 				var r fastopt.Registry
@@ -108,7 +108,7 @@ func TestOpenWithAContextThatEndsEarly(t *testing.T) {
 			t.Run(name+" "+early.String(), func(t *testing.T) {
 				inWorld(t, func(t *testing.T, w *world) {
 					w.sql("n", "7")
-					w.dark(how)
+					w.answersNothing(how)
 					c, cancel := context.WithTimeout(ctx, early)
 					defer cancel()
 					var r fastopt.Registry
@@ -137,7 +137,7 @@ func TestOpenWithAContextThatEndsEarly(t *testing.T) {
 // … and if it is required to be loaded, that is the error.
 func TestOpenThatIsCanceledSaysSo(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.dark(faults.Fault{Hang: true})
+		w.answersNothing(faults.Fault{Hang: true})
 		cfg := w.config()
 		cfg.RequireLoaded = true
 		var r fastopt.Registry

@@ -123,7 +123,8 @@ func (m *Manager) Stats() Stats {
 		Pushes: c.pushes.Load(), PushesLost: c.pushesLost.Load(), PushesUp: m.pushUp.Load(),
 		Refused: c.refused.Load(), Conflicts: c.conflicts.Load(), Rejected: c.rejected.Load(),
 		Expiries: c.expiries.Load(), ExpirerLag: time.Duration(c.expirerLag.Load()),
-		ExpirerWorst: time.Duration(c.expirerWorst.Load()),
+		ExpirerWorst:   time.Duration(c.expirerWorst.Load()),
+		SnapshotWrites: m.snapshot.written.Load(), SnapshotErrors: m.snapshot.failures.Load(),
 	}
 }
 

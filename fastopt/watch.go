@@ -90,6 +90,9 @@ func tells(last, r Reading[any]) bool {
 	if r.Origin == Override {
 		return true // published by a test: it may be another value
 	}
+	if last.Origin == Snapshot && r.Origin != Snapshot && r.Stamp != last.Stamp {
+		return true // what a file said is no floor to a source
+	}
 	return r.Stamp.Newer(last.Stamp) || (r.Err != nil) != (last.Err != nil) && r.State == Stale
 }
 

@@ -152,6 +152,10 @@ func (m *Manager) write(ctx context.Context, cs []change, opts []WriteOption) (R
 		cs[i].token, writes[i] = cs[i].k.token(), cs[i].Write
 	}
 	wctx, cancel := context.WithTimeout(ctx, m.cfg.WriteTimeout)
+	if err := m.snapshot.verify(wctx); err != nil { // else its stamps might outrank this write's
+		cancel()
+		return Receipt{}, unavailable("source", err)
+	}
 	asked := m.now()
 	stamp, err := m.cfg.Source.Write(wctx, m.cfg.Namespace, writes)
 	cancel()

@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"tiers/redis":         {tiers, within + "envelope", rueidis, rueidis + "/"},
 	"tiers/postgres":      {tiers, pgx, pgx + "/"},
 	"tiers/tiertest":      {tiers},
-	"fastopt":             {tiers, within + "point", within + "hook", xsync, xSync + "/", xTime + "/rate", breaker},
+	"fastopt":             {tiers, within + "point", within + "hook", within + "snapshot", xsync, xSync + "/", xTime + "/rate", breaker},
 	"fastopt/fastopttest": {fastopt, tiers, tiers + "/memory", within + "hook", within + "faults"},
 	"internal/endtoend":   {},
 	"internal/envelope":   {tiers},
@@ -55,6 +55,7 @@ var allowed = map[string][]string{
 	"internal/passes":     {},
 	"internal/point":      {},
 	"internal/servers":    {pgx, pgx + "/", rueidis},
+	"internal/snapshot":   {tiers, flock},
 	"internal/structure":  {},
 	"cmd":                 {module + "/", xsync, rueidis, rueidis + "/", pgx, pgx + "/", xSync + "/"},
 }
