@@ -289,6 +289,28 @@ func TestAnImpatientLoadKeepsToTheBackOff(t *testing.T) {
 	})
 }
 
+// … but a patient one waits for the next attempt, which may be answered.
+func TestAPatientLoadWaitsForTheNextAttempt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var r fastopt.Registry
+		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+		w.open(w.config(), &r)
+		w.sql("f/x", "7")
+		w.allFail()
+		took(t, 0, func() {
+			if r := f.Load(ctx, "x"); r.State != fastopt.Unloaded || !errors.Is(r.Err, errDown) {
+				t.Errorf("%+v", r)
+			}
+		})
+		w.heal()
+		start := time.Now()
+		want(t, f.Load(ctx, "x"), 7, fastopt.Fresh, fastopt.Source)
+		if d := time.Since(start); d <= 0 || d > 50*ms {
+			t.Errorf("took %v", d)
+		}
+	})
+}
+
 // Close ends the wait of a Load at once.
 func TestCloseEndsTheWaitOfALoad(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
