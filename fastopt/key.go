@@ -136,7 +136,7 @@ func (k *key) succeeded(asked int64, f *flight) {
 		return
 	}
 	if k.aligned.Swap(false) { // the fleet is not to stay in step
-		asked -= int64(k.m.jitter() * float64(k.lives.ttl/10*7))
+		asked -= int64(k.m.jitter() * float64(k.lives.ttl/10*6))
 	}
 	k.planRefresh(asked, f.token)
 }

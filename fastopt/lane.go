@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/fastopt/fastopt-go/internal/point"
 	"github.com/fastopt/fastopt-go/tiers"
 )
 
@@ -90,7 +91,10 @@ func (n *lane) pumpLocked() {
 	for len(n.queue) > 0 && n.underway < n.atOnce && !n.l.closed {
 		if m.source.refuses() != nil {
 			qs := n.emptyLocked()
-			m.work.Go(func() { n.l.sourceSilent(qs, m.source.refusal()) })
+			m.work.Go(func() {
+				point.At(point.FlightSend, m, qs[0].k.full)
+				n.l.sourceSilent(qs, m.source.refusal())
+			})
 			return
 		}
 		if wait := n.admitLocked(); wait > 0 {

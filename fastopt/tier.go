@@ -257,10 +257,7 @@ func (m *Manager) initTiers() {
 // are stuck in, if it can, else by a load, for it is loads that matter: a locked
 // table does not keep a source from telling its identity.
 func (m *Manager) prober(tier any, load func(context.Context, string, []string) []tiers.Result, timeout time.Duration) func(context.Context) error {
-	name := m.cfg.Namespace
-	if len(m.keys) > 0 {
-		name = m.keys[0].full
-	}
+	names := []string{m.cfg.Namespace} // whatever name
 	return func(ctx context.Context) error {
 		if p, ok := tier.(tiers.Prober); ok {
 			ctx, cancel := context.WithTimeout(ctx, probeTime(timeout))
@@ -269,7 +266,7 @@ func (m *Manager) prober(tier any, load func(context.Context, string, []string) 
 		}
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		return worst(load(ctx, m.cfg.Namespace, []string{name}))
+		return worst(load(ctx, m.cfg.Namespace, names))
 	}
 }
 

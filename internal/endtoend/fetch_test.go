@@ -50,6 +50,7 @@ func (w *world) fleet(n int) ([]*process, *asked) {
 		// On a busy machine an answer of the cache takes its time, and one that
 		// comes too late is an outage, in which everybody asks.
 		cfg.CacheTimeout, cfg.SourceTimeout = 300*time.Millisecond, 500*time.Millisecond
+		cfg.TTL = 5 * time.Second // above LeaseTime + LoadTimeout
 		source := countedSource{cfg.Source, &a}
 		cfg.Source = source
 		if elector := w.config().Source.(tiers.Elector); i == 0 {
