@@ -66,12 +66,15 @@ func (l *loader) laneOf(k *key) *lane {
 // queueUp has questions asked of the source when the budget allows. What finds
 // no place lands at once.
 func (l *loader) queueUp(qs []question) {
-	var over []question
+	var over, closed []question
 	l.mu.Lock()
 	for _, q := range qs {
-		if n := l.laneOf(q.k); l.closed || n != &l.options && len(n.queue) >= n.most {
+		switch n := l.laneOf(q.k); {
+		case l.closed:
+			closed = append(closed, q)
+		case n != &l.options && len(n.queue) >= n.most:
 			over = append(over, q)
-		} else {
+		default:
 			n.queue = append(n.queue, q)
 		}
 	}
@@ -79,6 +82,9 @@ func (l *loader) queueUp(qs []question) {
 		n.pumpLocked()
 	}
 	l.mu.Unlock()
+	for _, q := range closed {
+		l.land(q.flight, 0, ErrClosed)
+	}
 	for _, q := range over {
 		l.m.stats.dropped.Add(1)
 		l.land(q.flight, 0, because(ErrUnavailable, "source: %d keys wait for its budget already", maxQueued))
@@ -121,8 +127,13 @@ func (n *lane) takeLocked() (qs []question) {
 	for _, q := range n.queue {
 		switch i, twice := at[q.k]; {
 		case twice:
-			q.older = append(qs[i].older, qs[i].flight)
-			qs[i] = q
+			// The older one may come last, if the cache kept it waiting.
+			if younger := &qs[i]; younger.token < q.token {
+				q.older = append(younger.older, younger.flight)
+				*younger = q
+			} else {
+				younger.older = append(younger.older, q.flight)
+			}
 		case len(qs) < tiers.MaxBatch:
 			at[q.k] = len(qs)
 			qs = append(qs, q)
