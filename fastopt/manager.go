@@ -259,11 +259,12 @@ func (m *Manager) checkSource(ctx context.Context) error {
 	if m.cfg.Source == nil {
 		return nil
 	}
-	leave, err := m.source.enter()
+	patience := min(m.cfg.StartTimeout/5, 2*m.cfg.SourceTimeout)
+	leave, err := m.source.enterFor(patience)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(m.cfg.StartTimeout/5, 2*m.cfg.SourceTimeout))
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	id, err := m.cfg.Source.Identity(ctx)
 	if err != nil {

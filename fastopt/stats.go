@@ -76,7 +76,7 @@ type TierStats struct {
 	Since   time.Time // of Up, and of the last failure's first while it is not
 	Breaker string    // "closed": it is asked; "open": only probes are; "half-open": a probe is under way
 	Opened  uint64    // times the breaker opened
-	Probes  uint64    // of a tier whose breaker was open
+	Probes  uint64    // requests that asked only whether it answers, after a failure
 	Spared  uint64    // requests not made because the breaker was open
 }
 

@@ -76,6 +76,7 @@ func (t *tier) init(m *Manager, name string, gap, timeout time.Duration, ask fun
 				t.opened.Add(1)
 				t.broken.Store(true)
 				t.turned.Store(true)
+				ring(t.kick) // a call that was answered meanwhile may have ended the probing
 			case gobreaker.StateClosed:
 				t.broken.Store(false)
 				t.turned.Store(true)
@@ -88,12 +89,15 @@ func (t *tier) init(m *Manager, name string, gap, timeout time.Duration, ask fun
 func isCanceled(err error) bool { return errors.Is(err, context.Canceled) }
 
 // enter returns whom to tell how a call ended, or why it is not to be made.
-func (t *tier) enter() (leave func(error), err error) {
+func (t *tier) enter() (leave func(error), err error) { return t.enterFor(t.timeout) }
+
+// enterFor is enter for a call that may take so long.
+func (t *tier) enterFor(timeout time.Duration) (leave func(error), err error) {
 	if t.broken.Load() {
 		t.spared.Add(1)
 		return nil, t.refusal()
 	}
-	return t.begin(t.timeout)
+	return t.begin(timeout)
 }
 
 func (t *tier) begin(timeout time.Duration) (leave func(error), err error) {
@@ -279,13 +283,20 @@ func (m *Manager) dark() bool {
 // a tier was left alone.
 func (m *Manager) reconsider() {
 	now := m.now()
-	for _, k := range m.keys {
+	again := func(k *key) {
 		if k.fails.Load() > 0 || k.held.Load() == 0 {
 			k.fails.Store(0)
 			k.retryAt.Store(0)
 			k.due.Store(min(k.due.Load(), now+int64(m.jitter()*float64(k.spread()))))
 		}
 	}
+	for _, k := range m.keys {
+		again(k)
+	}
+	m.dynamic.Range(func(_ string, k *key) bool {
+		again(k)
+		return true
+	})
 	m.refresher.poke()
 }
 

@@ -154,6 +154,7 @@ func (m *Manager) write(ctx context.Context, cs []change, opts []WriteOption) (R
 	wctx, cancel := context.WithTimeout(ctx, m.cfg.WriteTimeout)
 	if err := m.snapshot.verify(wctx); err != nil { // else its stamps might outrank this write's
 		cancel()
+		m.stats.writesFailed.Add(1)
 		return Receipt{}, unavailable("source", err)
 	}
 	asked := m.now()
