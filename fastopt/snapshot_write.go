@@ -87,6 +87,8 @@ func (s *snapshots) step() time.Duration {
 // write writes what is known, if a tier has confirmed any of it since the last
 // time; with anew, also if it confirmed something else.
 func (s *snapshots) write(ctx context.Context, anew bool) {
+	s.m.clocks.look()     // a machine may have slept: its options are older than it seems
+	written := time.Now() // before ages are told, whatever happens until they stand in the file
 	entries, confirmed, epoch := s.collect()
 	s.last = s.m.now()
 	s.renewAt = s.last + int64(s.period())
@@ -96,7 +98,7 @@ func (s *snapshots) write(ctx context.Context, anew bool) {
 	}
 	home := s.homeOf(ctx, epoch)
 	err := s.put(snapshot.Snapshot{Entries: known(entries, home), Header: snapshot.Header{
-		Namespace: s.m.cfg.Namespace, Written: time.Now(), Home: home}})
+		Namespace: s.m.cfg.Namespace, Written: written, Home: home}})
 	if err != nil {
 		s.failed(err)
 		return
