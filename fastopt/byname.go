@@ -133,12 +133,16 @@ func (m *Manager) IsSet(ctx context.Context, name string) (bool, error) {
 	if m.isClosed() {
 		return false, failed("query", name, ErrClosed)
 	}
-	ctx, cancel := context.WithTimeout(orEnded(ctx), m.cfg.SourceTimeout)
+	caller := orEnded(ctx)
+	ctx, cancel := context.WithTimeout(caller, m.cfg.SourceTimeout)
 	defer cancel()
 	var load func(context.Context, string, []string) []tiers.Result
 	t, known := &m.source, m.marks.answered
 	switch {
 	case m.cfg.Source != nil:
+		if err := m.source.refuses(); err != nil {
+			return false, failed("query", name, unavailable("source", err))
+		}
 		if err := m.loader.options.bucket.Wait(ctx); err != nil {
 			return false, failed("query", name, unavailable("source", err))
 		}
@@ -156,7 +160,11 @@ func (m *Manager) IsSet(ctx context.Context, name string) (bool, error) {
 		return false, failed("query", name, unavailable(t.name, err))
 	}
 	res := load(ctx, m.cfg.Namespace, []string{name})[0]
-	leave(worst([]tiers.Result{res}))
+	if caller.Err() != nil { // a caller that left says nothing about the tier
+		leave(context.Canceled)
+	} else {
+		leave(worst([]tiers.Result{res}))
+	}
 	if res.Err == nil && !known(res.Stamp.Epoch) {
 		res.Err = errOlder
 	}
