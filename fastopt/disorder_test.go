@@ -76,6 +76,7 @@ func TestAMemberIsLoadedAsSoonAsATierAnswers(t *testing.T) {
 					t.Fatal("the breaker stays open")
 				}
 			}
+			settle()
 			if r := limits.Load(ctx, "x"); r.Err != nil || r.State != fastopt.Fresh {
 				t.Errorf("phase %d: %+v", phase, r)
 			}
@@ -153,6 +154,73 @@ func TestCloseIsNoFloodOfKeys(t *testing.T) {
 		wg.Wait()
 		if n := f.managers[0].Stats().Dropped; n > 0 || !errors.Is(r.Err, fastopt.ErrClosed) {
 			t.Errorf("%d dropped, %v", n, r.Err)
+		}
+	})
+}
+
+// A caller of IsSet that has little time says nothing about the source; and with
+// the source left alone it need not wait for a budget to learn that.
+func TestIsSetAndTheBreaker(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		_, m := process(w, "foo", 1)
+		w.source.Inject(faults.Load, faults.Fault{Delay: 100 * ms})
+		for range 20 {
+			hasty, cancel := context.WithTimeout(ctx, 60*ms)
+			if _, err := m.IsSet(hasty, "foo"); !errors.Is(err, fastopt.ErrUnavailable) {
+				t.Error(err)
+			}
+			cancel()
+			time.Sleep(250 * ms)
+		}
+		if s := m.Stats().SourceTier; s.Opened > 0 || s.Probes > 0 || !s.Up {
+			t.Errorf("blamed: %+v", s)
+		}
+		w.allFail()
+		w.cache.Cut()
+		time.Sleep(15 * time.Second)
+		start := time.Now()
+		for range 50 {
+			if _, err := m.IsSet(ctx, "foo"); !errors.Is(err, fastopt.ErrUnavailable) {
+				t.Error(err)
+			}
+		}
+		if d := time.Since(start); d > 0 {
+			t.Errorf("it took %v", d)
+		}
+	})
+}
+
+// A cache that fails is left alone by the relay, too, and fed again soon after it
+// answers.
+func TestTheRelayLeavesADeadCacheAlone(t *testing.T) {
+	inMarkedWorld(t, func(t *testing.T, w *world) {
+		m := w.openRelay()
+		foo, _ := process(w, "foo", 1)
+		leads(t, 5*time.Second, m)
+		set(t, foo, 7)
+		time.Sleep(2 * time.Second)
+		ops := []faults.Op{faults.Load, faults.Fill, faults.Lease, faults.Mark, faults.PutMark}
+		for _, op := range ops {
+			w.cache.Inject(op, faults.Fault{Err: errDown})
+		}
+		w.cache.Cut()
+		time.Sleep(10 * time.Second)
+		if s := m.Stats().CacheTier; s.Breaker != "open" {
+			t.Fatalf("%+v", s)
+		}
+		before, changes := w.cache.Calls(faults.PutMark)+w.cache.Calls(faults.Fill), w.source.Calls(faults.Changes)
+		time.Sleep(20 * time.Second)
+		if n := w.cache.Calls(faults.PutMark) + w.cache.Calls(faults.Fill) - before; n > 0 {
+			t.Errorf("%d calls of a cache that is left alone, %d of the source", n, w.source.Calls(faults.Changes)-changes)
+		}
+		w.sql("foo", "8")
+		w.light()
+		time.Sleep(2 * time.Second)
+		if r := foo.Inspect(); r.Value != 8 || r.State != fastopt.Fresh {
+			t.Errorf("%+v", r)
+		}
+		if time.Sleep(time.Second); !m.Stats().CacheFed || w.cached("foo") != "8" {
+			t.Errorf("it is not fed, and holds %q", w.cached("foo"))
 		}
 	})
 }

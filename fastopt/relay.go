@@ -126,11 +126,15 @@ func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
 	}
 }
 
+// refuses returns why nothing is to be carried now, nil if it may be: a tier that
+// fails is left alone by the relay, too.
+func (r *relay) refuses() error { return cmp.Or(r.m.source.refuses(), r.m.cache.refuses()) }
+
 // catchUp offers what changed after cursor, and returns the cursor up to which
 // the cache has answered.
 func (r *relay) catchUp(ctx context.Context, cursor tiers.Stamp) (tiers.Stamp, error) {
 	for {
-		if err := r.m.source.refuses(); err != nil {
+		if err := r.refuses(); err != nil {
 			return cursor, err
 		}
 		bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))

@@ -66,6 +66,9 @@ func (r *relay) pause(ctx context.Context) {
 // answers that there is none for options declared here: without a row a scan
 // tells nothing of them. It reports whether there was anything to offer.
 func (r *relay) round(ctx context.Context) (worked bool) {
+	if r.refuses() != nil {
+		return false
+	}
 	rowless := maps.Clone(r.m.byName)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -109,6 +112,9 @@ func (r *relay) round(ctx context.Context) (worked bool) {
 
 // mend offers rows, and corrects what the cache holds too new.
 func (r *relay) mend(ctx context.Context, rows []tiers.Record) error {
+	if err := r.refuses(); err != nil {
+		return err
+	}
 	ahead, err := r.offerSome(ctx, rows)
 	if err != nil {
 		return err
@@ -118,6 +124,9 @@ func (r *relay) mend(ctx context.Context, rows []tiers.Record) error {
 
 // mendRowless is mend for names of which the source was found to have no row.
 func (r *relay) mendRowless(ctx context.Context, names []string) error {
+	if err := r.refuses(); err != nil {
+		return err
+	}
 	bound, cancel := context.WithTimeout(ctx, max(relayLimit, r.m.cfg.SourceTimeout))
 	results := r.m.cfg.Source.Load(bound, r.m.cfg.Namespace, names)
 	cancel()

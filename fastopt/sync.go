@@ -91,7 +91,7 @@ func (r *relay) offerAll(ctx context.Context, look func(tiers.Record)) error {
 	if !r.m.marks.current() {
 		return errUnmarked // nor need the source be asked for it
 	}
-	if err := r.m.source.refuses(); err != nil {
+	if err := r.refuses(); err != nil {
 		return err
 	}
 	limit := max(relayLimit, r.m.cfg.SourceTimeout)
