@@ -3,6 +3,7 @@ package fastopt_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,8 +28,8 @@ func TestR42TheSourceIsAskedWithinTheBudget(t *testing.T) {
 		var r fastopt.Registry
 		all := declareMany(&r, 2000)
 		cfg := w.config()
-		n := 0.0
-		cfg.Jitter = func() float64 { n += 0.618; return n - float64(int(n)) } // spread evenly
+		var n atomic.Int64
+		cfg.Jitter = func() float64 { return math.Mod(float64(n.Add(1))*0.618, 1) } // spread evenly
 		m := w.open(cfg, &r)
 		time.Sleep(time.Second)
 		w.cacheGetFails()
