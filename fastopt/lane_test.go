@@ -100,6 +100,13 @@ func TestR47AFloodOfKeysDelaysNoOption(t *testing.T) {
 			t.Errorf("%d requests in 10 s, %d at once", n, s.most.Load())
 		}
 		want(t, foo.Inspect(), 7, fastopt.Fresh, fastopt.Source)
+		for i := range 20_000 { // more than may wait, at one instant
+			limits.Get(fmt.Sprint("nobody either", i))
+		}
+		time.Sleep(2 * time.Second)
+		if lines := w.log.lines("too much is queued"); m.Stats().Dropped == 0 || len(lines) != 1 {
+			t.Errorf("%d dropped, said %d times", m.Stats().Dropped, len(lines))
+		}
 	})
 }
 
