@@ -73,7 +73,7 @@ type Stats struct {
 // TierStats say how a tier fares.
 type TierStats struct {
 	Up      bool      // it answered when it was last asked; or is not configured
-	Since   time.Time // of Up, and of the last failure's first while it is not
+	Since   time.Time // Up is what it is; while it is not, the first failure in a row
 	Breaker string    // "closed": it is asked; "open": only probes are; "half-open": a probe is under way
 	Opened  uint64    // times the breaker opened
 	Probes  uint64    // requests that asked only whether it answers, after a failure

@@ -283,21 +283,28 @@ func (m *Manager) dark() bool {
 // a tier was left alone.
 func (m *Manager) reconsider() {
 	now := m.now()
-	again := func(k *key) {
-		if k.fails.Load() > 0 || k.held.Load() == 0 {
-			k.fails.Store(0)
-			k.retryAt.Store(0)
+	for _, k := range m.keys {
+		if k.reconsider() {
 			k.due.Store(min(k.due.Load(), now+int64(m.jitter()*float64(k.spread()))))
 		}
 	}
-	for _, k := range m.keys {
-		again(k)
-	}
 	m.dynamic.Range(func(_ string, k *key) bool {
-		again(k)
+		if k.reconsider() {
+			k.due.Store(min(k.due.Load(), now)) // for who reads it next: readers spread them
+		}
 		return true
 	})
 	m.refresher.poke()
+}
+
+// reconsider ends k's back-off, and reports whether k is to be asked for again.
+func (k *key) reconsider() bool {
+	if k.fails.Load() == 0 && k.held.Load() > 0 {
+		return false
+	}
+	k.fails.Store(0)
+	k.retryAt.Store(0)
+	return true
 }
 
 // spread is the time over which a fleet's reloads of k are spread when all are due.
