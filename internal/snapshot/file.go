@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 
 	"github.com/gofrs/flock"
 )
@@ -42,16 +43,36 @@ func Open(path string) (*File, error) {
 	if is, err := os.Lstat(path); err == nil && !is.Mode().IsRegular() {
 		return nil, errors.New("it is no regular file")
 	}
-	switch ok, err := f.lock.TryLock(); {
-	case err != nil:
-		return nil, fmt.Errorf("cannot lock %s.lock: %w", filepath.Base(path), bare(err))
-	case !ok:
-		return nil, ErrLocked
+	if err := f.own(); err != nil {
+		return nil, err
 	}
 	if err := os.Remove(f.temp()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(fmt.Errorf("cannot remove what an earlier process left: %w", bare(err)), f.Close())
 	}
 	return f, nil
+}
+
+// own returns nil if the path is this process' own. Whoever tidies up may have
+// removed the lock file, and with it the lock, which somebody else can have
+// taken by now: then it is taken anew.
+func (f *File) own() error {
+	if f.lock.Locked() {
+		has, err := f.lock.Stat()
+		is, missing := os.Lstat(f.lock.Path())
+		if err == nil && missing == nil && os.SameFile(has, is) {
+			return nil
+		}
+		if err := f.lock.Close(); err != nil {
+			return err
+		}
+	}
+	switch ok, err := f.lock.TryLock(); {
+	case err != nil:
+		return fmt.Errorf("cannot lock %s.lock: %w", filepath.Base(f.path), bare(err))
+	case !ok:
+		return ErrLocked
+	}
+	return nil
 }
 
 // Close gives the path up. The lock file stays: who removed it could take the
@@ -85,8 +106,13 @@ func (f *File) Read() ([]byte, error) {
 	return raw, nil
 }
 
-// Write replaces the file by raw. After an error the one before is still there.
+// Write replaces the file by raw. After an error the one before is still there, but
+// after one of the disk that has the new name. ErrLocked: the lock was lost, and
+// somebody else has it.
 func (f *File) Write(raw []byte) error {
+	if err := f.own(); err != nil {
+		return err
+	}
 	err := f.beside(func(w io.Writer) error { _, err := w.Write(raw); return err })
 	if err == nil {
 		err = os.Rename(f.temp(), f.path)
@@ -130,16 +156,23 @@ func (f *File) beside(fill func(io.Writer) error) error {
 	return errors.Join(err, file.Close())
 }
 
-// syncFolder brings the names in a folder to the disk.
+// syncFolder brings the names in a folder to the disk. Where that cannot be asked
+// for, since the folder may not be read or its file system has no such call, the
+// file has its new name all the same: a power cut may bring the one before.
 func syncFolder(name string) error {
 	if runtime.GOOS == "windows" {
 		return nil // there is no such call: its file system keeps the order
 	}
 	dir, err := os.Open(name)
-	if err != nil {
-		return bare(err)
+	if err == nil {
+		err = errors.Join(dir.Sync(), dir.Close())
 	}
-	return bare(errors.Join(dir.Sync(), dir.Close()))
+	for _, cannot := range []error{fs.ErrPermission, errors.ErrUnsupported, syscall.EINVAL} {
+		if errors.Is(err, cannot) {
+			return nil
+		}
+	}
+	return bare(err)
 }
 
 // bare is err without the path, which whoever reports it names once.

@@ -92,3 +92,83 @@ func writeWithoutRoom(t *testing.T, path string) {
 		t.Errorf("%.10q", got)
 	}
 }
+
+// Who removes the lock file, as what tidies temporary folders does, takes the lock
+// with it. Its owner notices before it writes, and takes it anew or gives way.
+func TestALostLockIsTakenAnewOrGivenUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	first := open(t, path)
+	must(t, os.Remove(path+".lock"))
+	must(t, first.Write([]byte("one")))
+	if _, err := snapshot.Open(path); !errors.Is(err, snapshot.ErrLocked) {
+		t.Errorf("after a write it is owned again: %v", err)
+	}
+	must(t, os.Remove(path+".lock"))
+	second := open(t, path)
+	must(t, second.Write([]byte("two")))
+	for range 2 {
+		if err := first.Write([]byte("three")); !errors.Is(err, snapshot.ErrLocked) {
+			t.Errorf("two wrote one file: %v", err)
+		}
+	}
+	if got := read(t, second); got != "two" {
+		t.Errorf("%q", got)
+	}
+	must(t, second.Close())
+	must(t, first.Write([]byte("three")))
+}
+
+// A folder that is removed, and made again by somebody, is written to again, and
+// owned again.
+func TestAFolderMayComeBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	must(t, os.Mkdir(dir, 0o700))
+	f := open(t, filepath.Join(dir, "s"))
+	must(t, os.RemoveAll(dir))
+	if err := f.Write([]byte("one")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	must(t, os.Mkdir(dir, 0o700))
+	must(t, f.Write([]byte("two")))
+	if _, err := snapshot.Open(f.Path()); !errors.Is(err, snapshot.ErrLocked) {
+		t.Errorf("%v", err)
+	}
+}
+
+const blindEnv = "FASTOPT_SNAPSHOT_BLIND" // the path that a process writes which may not read its folder
+
+// In a folder that may be written and not read a file is replaced all the same, and
+// nobody is told that it was not.
+func TestAFolderNeedNotBeReadable(t *testing.T) {
+	if path := os.Getenv(blindEnv); path != "" {
+		f := open(t, path)
+		must(t, f.Probe(1))
+		must(t, f.Write([]byte("one")))
+		if got := read(t, f); got != "one" {
+			t.Errorf("%q", got)
+		}
+		return
+	}
+	dir, err := os.MkdirTemp("", "blind") // that of t nobody else may enter
+	must(t, err)
+	defer os.RemoveAll(dir)
+	binary, err := os.Executable()
+	must(t, err)
+	child := exec.CommandContext(t.Context(), binary, "-test.run=^TestAFolderNeedNotBeReadable$")
+	child.Env = append(os.Environ(), blindEnv+"="+filepath.Join(dir, "s"))
+	if os.Geteuid() == 0 { // whom modes do not hold back
+		const nobody = 65534
+		must(t, os.Chown(dir, nobody, nobody))
+		copied := filepath.Join(dir, "test")
+		text, err := os.ReadFile(binary)
+		must(t, err)
+		must(t, os.WriteFile(copied, text, 0o755))
+		child.Path, child.Dir = copied, dir
+		child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	must(t, os.Chmod(dir, 0o300))
+	defer os.Chmod(dir, 0o700)
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}

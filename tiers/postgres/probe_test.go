@@ -298,3 +298,61 @@ func TestAfterAProbeTheNextLoadIsAnswered(t *testing.T) {
 		})
 	}
 }
+
+// A probe that is answered ends dials and drops idle connections while others load:
+// none of them fails by that, and no connection is lost or too many.
+func TestLoadsGoOnWhileProbesRenewThePool(t *testing.T) {
+	s := open(t, migrated(t))
+	load(t, s, "a")
+	g := gauged(s)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var loads, probes sync.WaitGroup
+	over := make(chan struct{})
+	for range 3 { // fewer than the pool holds, so that some are idle
+		loads.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if i%3 == 0 {
+					s.pool.reset() // so that there are dials
+				}
+				if r := s.Load(ctx, "app", []string{"a"})[0]; r.Err != nil {
+					t.Errorf("a load: %v", r.Err)
+					return
+				}
+			}
+		})
+	}
+	for range 2 {
+		probes.Go(func() {
+			for range 20 {
+				if err := s.Probe(ctx, "app"); err != nil {
+					t.Errorf("a probe: %v", err)
+					return
+				}
+			}
+		})
+	}
+	probes.Wait()
+	close(over)
+	loads.Wait()
+	eventually(t, 5*time.Second, "dials that nobody waits for any more end", func() bool {
+		s.pool.mu.Lock()
+		defer s.pool.mu.Unlock()
+		return len(s.pool.dials) == 0
+	})
+	s.pool.mu.Lock()
+	if len(s.pool.idle) != s.pool.open || s.pool.open > maxConns || len(s.pool.waiters) > 0 {
+		t.Errorf("%d idle of %d open connections, %d wait", len(s.pool.idle), s.pool.open, len(s.pool.waiters))
+	}
+	s.pool.mu.Unlock()
+	s.Close()
+	made, left, most := g.get()
+	if t.Logf("%d connections were made", made); left != 0 || most > maxConns+1 {
+		t.Errorf("%d connections are left, %d were open at once", left, most)
+	}
+}

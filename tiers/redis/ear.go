@@ -42,6 +42,14 @@ func newEar(conn net.Conn, limit time.Duration) *ear {
 	return e
 }
 
+// below returns the connection of the network.
+func below(conn net.Conn) net.Conn {
+	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
+		return wrapped.NetConn()
+	}
+	return conn
+}
+
 // now is never 0.
 func (e *ear) now() int64 { return int64(time.Since(e.began)) + 1 }
 
@@ -60,6 +68,10 @@ func (e *ear) Write(p []byte) (int, error) {
 	e.writing.Store(false)
 	return n, err
 }
+
+// Close closes the connection below TLS. A goodbye would wait for seconds where the
+// network takes nothing.
+func (e *ear) Close() error { return below(e.Conn).Close() }
 
 // await runs ask and cuts the connection if nothing is heard meanwhile for
 // limit. One at a time.

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -17,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fastopt/fastopt-go/tiers"
@@ -115,4 +117,31 @@ func TestAServerThatCannotBeTrustedIsSetup(t *testing.T) {
 			return errors.Is(err, tiers.ErrSetup) && strings.Contains(err.Error(), k.says)
 		})
 	}
+}
+
+// A connection whose peer takes nothing more is cut at once, also if TLS has a
+// goodbye to say, for which it would wait 5 s.
+func TestACutWaitsForNoGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trust, cert, key := certificate(t, "127.0.0.1")
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe() // it has no room: what is not read is not taken
+		defer far.Close()
+		go tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}, SessionTicketsDisabled: true}).Read(make([]byte, 1))
+		e := newEar(tls.Client(near, &tls.Config{RootCAs: trust, ServerName: "127.0.0.1"}), 100*time.Millisecond)
+		began := time.Now()
+		err = e.await(func() error {
+			if _, err := e.Write([]byte("x")); err != nil {
+				return err
+			}
+			_, err := e.Read(make([]byte, 1))
+			return err
+		})
+		if d := time.Since(began); err == nil || !e.cut.Load() || d != e.limit {
+			t.Errorf("cut after %v: %v", d, err)
+		}
+	})
 }

@@ -9,10 +9,7 @@ import (
 
 // unread reports whether something has arrived on conn that nobody has read.
 func unread(conn net.Conn) (is bool) {
-	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
-		conn = wrapped.NetConn()
-	}
-	socket, ok := conn.(syscall.Conn)
+	socket, ok := below(conn).(syscall.Conn)
 	if !ok {
 		return false
 	}
