@@ -82,6 +82,8 @@ func (r *run) judgeLines(names string, before []int, faults int) {
 			r.found.add(r.now(), tooLoud, i, nil, names, fmt.Sprintf("%d lines of log, %d are enough:\n        %s",
 				got, faults*linesPerFault, r.slots[i].journal.since(before[i])))
 		}
-		r.loudest = max(r.loudest, n-before[i])
+		if each := (n - before[i] + faults - 1) / faults; each > r.loudest {
+			r.loudest, r.loudestOf = each, names
+		}
 	}
 }

@@ -44,6 +44,13 @@ func TestANewProcessHasNoFloorsUntilItIsWell(t *testing.T) {
 	if bad := k.judge(&kept.cells[0], read(1)); bad != nil {
 		t.Fatal(bad.text)
 	}
+	if kept.forget([]int64{2 * second}, second); kept.cells[0].floor() == unwritten {
+		t.Fatal("forgotten before its end")
+	}
+	kept.forget([]int64{2 * second}, 2*second)
+	if bad := k.judge(&kept.cells[0], read(0)); bad != nil {
+		t.Fatalf("the default in place of what is too old: %s", bad.text)
+	}
 }
 
 func TestHistoriesArePruned(t *testing.T) {

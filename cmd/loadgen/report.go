@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -71,10 +72,10 @@ func (r *run) reportWrites(out io.Writer) {
 		b := budgets[l]
 		fmt.Fprintf(out, "source     requests for %s: at most %.0f of a burst of %d and %v per second\n", laneNames[l], n, b.Burst, b.Rate)
 	}
-	fmt.Fprintf(out, "log        at most %d lines by one process about one fault or storm\n", r.loudest)
+	fmt.Fprintf(out, "log        at most %d lines by one process per fault (%s)\n", r.loudest, cmp.Or(r.loudestOf, "none"))
 	fmt.Fprintf(out, "processes  begun anew %d times; memory %d MiB\n", r.reopened.Load(), footprint()>>20)
 	fmt.Fprintf(out, "timer lag  at most %v; the bounds allow for what was measured in the last %d s;\n", tidy(r.lag.worst()), window)
-	fmt.Fprintf(out, "           %.0f %% of the time it was more than %v, so that recovery, staleness,\n           log lines, Ready and falls to defaults were not judged\n\n",
+	fmt.Fprintf(out, "           %.1f %% of the time it was more than %v, so that recovery, staleness,\n           log lines, Ready and falls to defaults were not judged\n\n",
 		100*r.slowFor.Seconds()/r.took.Seconds(), r.stores.tooLate())
 }
 

@@ -53,7 +53,8 @@ type run struct {
 	found     violations
 	tallies   []tally
 	storms    tally                // of the schedule alone
-	loudest   int                  // of the schedule alone: lines of log that a process wrote about one step
+	loudest   int                  // of the schedule alone: most lines of log that a process wrote per fault of a step …
+	loudestOf string               // … and which that was
 	slowFor   time.Duration        // of the judge alone: how long the machine was too slow
 	readyTold map[readyReport]bool // of the judge alone
 	writes    atomic.Int64         // acknowledged
@@ -112,7 +113,7 @@ func newRun(ctx context.Context, c config, s stores, plant func(*run)) (*run, er
 	}
 	for p := range c.processes {
 		r.slots = append(r.slots, new(slot))
-		if err := r.openProcess(ctx, p, r.oracle.board(p), 0); err != nil {
+		if err := r.openProcess(ctx, p, func() *board { return r.oracle.board(p) }, 0); err != nil {
 			return nil, errors.Join(fmt.Errorf("open process %d: %w", p, err), r.closeProcesses())
 		}
 	}
