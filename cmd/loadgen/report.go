@@ -13,8 +13,8 @@ import (
 
 func (r *run) report(out io.Writer) {
 	c := r.conf
-	fmt.Fprintf(out, "loadgen -backend %s -duration %v -options %d -processes %d -readers %d -writes %d -seed %d\n",
-		c.backend, c.duration, c.options, c.processes, c.readers, c.writes, c.seed)
+	fmt.Fprintf(out, "loadgen -backend %s -duration %v -options %d -processes %d -readers %d -duty %d -writes %d -seed %d\n",
+		c.backend, c.duration, c.options, c.processes, c.readers, c.duty, c.writes, c.seed)
 	fmt.Fprintf(out, "%d processors, %s, ran %v\n\n", runtime.GOMAXPROCS(0), runtime.Version(), r.took.Round(10*time.Millisecond))
 	r.reportReads(out)
 	r.reportWrites(out)
@@ -73,6 +73,9 @@ func (r *run) reportWrites(out io.Writer) {
 		fmt.Fprintf(out, "source     requests for %s: at most %.0f of a burst of %d and %v per second\n", laneNames[l], n, b.Burst, b.Rate)
 	}
 	fmt.Fprintf(out, "log        at most %d lines by one process per fault (%s)\n", r.loudest, cmp.Or(r.loudestOf, "none"))
+	if r.loudest > linesPerFault {
+		fmt.Fprintf(out, "        %s\n", r.loudestText)
+	}
 	fmt.Fprintf(out, "processes  begun anew %d times; memory %d MiB\n", r.reopened.Load(), footprint()>>20)
 	fmt.Fprintf(out, "timer lag  at most %v; the bounds allow for what was measured in the last %d s;\n", tidy(r.lag.worst()), window)
 	fmt.Fprintf(out, "           %.1f %% of the time it was more than %v, so that recovery, staleness,\n           log lines, Ready and falls to defaults were not judged\n\n",

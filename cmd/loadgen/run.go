@@ -35,33 +35,32 @@ type run struct {
 	pretends        bool
 	forgetsSnapshot bool
 
-	gentle bool // immutable: many runs share the machine
-
 	options  []*key // immutable: read at full speed
 	measured *key   // immutable: for propagation
 	members  []*key // immutable: of the family
 
-	slots     []*slot // immutable, one per process
-	reopened  atomic.Int64
-	readers   []*reader
-	writers   []*writer
-	weather   *weather
-	dues      dues
-	doubts    doubts
-	spread    propagation
-	lag       lagMeter
-	found     violations
-	tallies   []tally
-	storms    tally                // of the schedule alone
-	loudest   int                  // of the schedule alone: most lines of log that a process wrote per fault of a step …
-	loudestOf string               // … and which that was
-	slowFor   time.Duration        // of the judge alone: how long the machine was too slow
-	readyTold map[readyReport]bool // of the judge alone
-	writes    atomic.Int64         // acknowledged
-	deep      atomic.Int64         // readings checked by Inspect, Load and Watch
-	lastAck   atomic.Int64         // when a write was acknowledged last, ns since the run began
-	took      time.Duration
-	final     totals
+	slots       []*slot // immutable, one per process
+	reopened    atomic.Int64
+	readers     []*reader
+	writers     []*writer
+	weather     *weather
+	dues        dues
+	doubts      doubts
+	spread      propagation
+	lag         lagMeter
+	found       violations
+	tallies     []tally
+	storms      tally                // of the schedule alone
+	loudest     int                  // of the schedule alone: most lines of log that a process wrote per fault of a step …
+	loudestOf   string               // … and which that was
+	loudestText string               // … and those lines
+	slowFor     time.Duration        // of the judge alone: how long the machine was too slow
+	readyTold   map[readyReport]bool // of the judge alone
+	writes      atomic.Int64         // acknowledged
+	deep        atomic.Int64         // readings checked by Inspect, Load and Watch
+	lastAck     atomic.Int64         // when a write was acknowledged last, ns since the run began
+	took        time.Duration
+	final       totals
 }
 
 const (
