@@ -106,6 +106,7 @@ func (r *run) openProcess(ctx context.Context, i int, known func() *board, start
 	if p.restored && !r.forgetsSnapshot {
 		conf.Snapshot = filepath.Join(r.folder, fmt.Sprintf("process-%d", i))
 	}
+	r.slots[i].journal.begin()
 	if p.manager, err = fastopt.Open(ctx, conf, reg); err != nil {
 		closeTiers()
 		return err

@@ -135,6 +135,10 @@ func TestALineEachIsWorthAFault(t *testing.T) {
 		t.Fatal(r.found.first())
 	}
 	log.Info("one more")
+	begun := []loudness{before[0], {before[1].lines, before[1].begun - 1}}
+	if r.judgeLines("some fault", begun, 1); r.wrong() {
+		t.Fatalf("also if it began anew: %s", r.found.first())
+	}
 	r.judgeLines("some fault", before, 1)
 	if got := r.found.first(); r.found.count(tooLoud) != 1 || !strings.Contains(got, "tier=cache") || strings.Contains(got, "not shown") {
 		t.Fatalf("%d reports: %s", r.found.count(tooLoud), got)
