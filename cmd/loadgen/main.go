@@ -5,6 +5,7 @@
 //	go run ./cmd/loadgen                                  embedded stores, 20 s
 //	go run ./cmd/loadgen -backend local -duration 60s     private redis-server and postgres
 //	go run ./cmd/loadgen -backend local -processes 8 -duration 30m -seed 1
+//	go run ./cmd/loadgen -backend local -readers 1 -duty 10      2 processors: leave some to what is judged by the clock
 //	go run ./cmd/loadgen -selftest                        does it see what it should see?
 //
 // A run of less than some minutes does not reach every kind of fault; the report
