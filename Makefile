@@ -29,7 +29,7 @@ race: servers ## all tests, against real servers; fuzz targets on their seeds
 soak: servers ## the load generator, each backend, and its own test
 	$(GO) run ./cmd/loadgen -selftest
 	$(GO) run ./cmd/loadgen -duration $(SOAK)
-	$(GO) run ./cmd/loadgen -duration $(SOAK) -backend local
+	$(GO) run ./cmd/loadgen -duration $(SOAK) -backend local -readers 1 -duty 10
 
 builds: ## the platforms that are promised to build
 	@for p in darwin/arm64 windows/amd64 linux/arm64 linux/386; do \

@@ -17,12 +17,13 @@ import (
 // beginning until all is well again.
 const linesPerFault = 10
 
-const linesKept = 12
+const linesKept = 4 * linesPerFault
 
 // A journal is a slog.Handler.
 type journal struct {
 	mu    sync.Mutex
 	lines int      // guarded by mu
+	begun int      // guarded by mu: incarnations
 	last  []string // guarded by mu
 }
 
@@ -54,10 +55,20 @@ func (j *journal) WithAttrs([]slog.Attr) slog.Handler { return j }
 // WithGroup is slog.Handler's.
 func (j *journal) WithGroup(string) slog.Handler { return j }
 
-func (j *journal) count() int {
+// begin says that another incarnation of the process writes from now on.
+func (j *journal) begin() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.lines
+	j.begun++
+}
+
+// A loudness is how much a process has logged, and in how many incarnations.
+type loudness struct{ lines, begun int }
+
+func (j *journal) loudness() loudness {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return loudness{j.lines, j.begun}
 }
 
 // since shows the lines after the first n, as far as they are kept.
@@ -68,20 +79,25 @@ func (j *journal) since(n int) string {
 }
 
 // lines are those of each process so far.
-func (r *run) lines() (ns []int) {
+func (r *run) lines() (ns []loudness) {
 	for _, s := range r.slots {
-		ns = append(ns, s.journal.count())
+		ns = append(ns, s.journal.loudness())
 	}
 	return ns
 }
 
 // judgeLines reports who has logged more since before than faults are worth.
-func (r *run) judgeLines(names string, before []int, faults int) {
+// A process that begins anew meets them twice: as it was, and as it is. On a
+// machine that is too slow lines are but shown.
+func (r *run) judgeLines(names string, before []loudness, faults int) {
 	for i, n := range r.lines() {
-		if got := n - before[i]; got > faults*linesPerFault && !r.starved(r.lag.recent()) {
-			r.found.add(r.now(), tooLoud, i, nil, names, fmt.Sprintf("%d lines of log, %d are enough:\n        %s",
-				got, faults*linesPerFault, r.slots[i].journal.since(before[i])))
+		met := faults * (1 + n.begun - before[i].begun)
+		got, text := n.lines-before[i].lines, r.slots[i].journal.since(before[i].lines)
+		if got > met*linesPerFault && !r.starved(r.lag.recent()) {
+			r.found.add(r.now(), tooLoud, i, nil, names, fmt.Sprintf("%d lines of log, %d are enough:\n        %s", got, met*linesPerFault, text))
 		}
-		r.loudest = max(r.loudest, n-before[i])
+		if each := (got + met - 1) / met; each > r.loudest {
+			r.loudest, r.loudestOf, r.loudestText = each, names, text
+		}
 	}
 }

@@ -71,7 +71,7 @@ func TestScheduleFollowsFromTheSeed(t *testing.T) {
 
 func TestWrongFlagsAreRefused(t *testing.T) {
 	for _, args := range []string{
-		"-backend nowhere", "-duration 0s", "-duration 25h", "-options 9", "-processes 1", "-readers 0", "-writes 0",
+		"-backend nowhere", "-duration 0s", "-duration 25h", "-options 9", "-processes 1", "-readers 0", "-duty 0", "-duty 101", "-writes 0",
 		"-writes ten", "-unknown", "extra",
 	} {
 		var stderr bytes.Buffer

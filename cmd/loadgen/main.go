@@ -5,6 +5,7 @@
 //	go run ./cmd/loadgen                                  embedded stores, 20 s
 //	go run ./cmd/loadgen -backend local -duration 60s     private redis-server and postgres
 //	go run ./cmd/loadgen -backend local -processes 8 -duration 30m -seed 1
+//	go run ./cmd/loadgen -backend local -readers 1 -duty 10      2 processors: leave some to what is judged by the clock
 //	go run ./cmd/loadgen -selftest                        does it see what it should see?
 //
 // A run of less than some minutes does not reach every kind of fault; the report
@@ -58,6 +59,7 @@ type config struct {
 	options   int
 	processes int
 	readers   int
+	duty      int // percent of the time that a reader reads
 	writes    int // per second, by all writers
 	seed      uint64
 	selftest  bool
@@ -107,6 +109,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	f.IntVar(&c.options, "options", 200, "options per process, 10 to 10000")
 	f.IntVar(&c.processes, "processes", 4, "managers that share the stores, 2 to 64")
 	f.IntVar(&c.readers, "readers", runtime.GOMAXPROCS(0), "goroutines that read at full speed, 1 to 256")
+	f.IntVar(&c.duty, "duty", 100, "percent of the time that each of them reads, 1 to 100; fewer where timers are late")
 	f.IntVar(&c.writes, "writes", 200, "writes per second in total, 1 to 10000")
 	f.Uint64Var(&c.seed, "seed", 0, "order and length of the faults; 0: random, and shown")
 	f.BoolVar(&c.selftest, "selftest", false, "plant known bugs and see whether each is reported")
@@ -134,7 +137,7 @@ func (c config) check() error {
 		value, min, max int
 	}{
 		{"options", c.options, 10, 10000}, {"processes", c.processes, 2, 64},
-		{"readers", c.readers, 1, 256}, {"writes", c.writes, 1, 10000},
+		{"readers", c.readers, 1, 256}, {"duty", c.duty, 1, 100}, {"writes", c.writes, 1, 10000},
 	} {
 		if n.value < n.min || n.value > n.max {
 			return fmt.Errorf("-%s %d: must be %d to %d", n.name, n.value, n.min, n.max)

@@ -172,6 +172,16 @@ func (o *oracle) newBoard(last *board) *board {
 	return b
 }
 
+// forget drops what a snapshot may not give any more at now, as its time has
+// ended between Close and Open: of option i that is at ends[i].
+func (b *board) forget(ends []int64, now int64) {
+	for i, end := range ends {
+		if now >= end {
+			b.cells[i].word.Store(uint64(unwritten))
+		}
+	}
+}
+
 // settle says that process p has been seen to know all that it must. What is
 // due after that raises its floors, and what became due before it does now.
 func (o *oracle) settle(p int) {

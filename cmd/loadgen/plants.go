@@ -42,6 +42,7 @@ func plants() []plant {
 		{"a line per read", tooLoud, chatty},
 		{"write that dawdles", tooSlow, func(r *run) { r.dawdles = 3 * time.Second }},
 		{"ready during an outage", wrongReady, func(r *run) { r.pretends = true }},
+		{"snapshot not read", notRestored, func(r *run) { r.forgetsSnapshot = true }},
 		{"fault that does nothing", idleFault, func(r *run) {
 			for i := range r.faults {
 				r.faults[i].strike = func(context.Context) error { return nil }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
@@ -15,8 +16,8 @@ import (
 
 // A process is one manager with its own handles, as a process of a service. It
 // may end and begin anew while the soak runs: whoever uses it holds its slot, and
-// skips it while it is gone. With keepsSnapshots every second one keeps a snapshot,
-// from which it begins again with what it knew.
+// skips it while it is gone. Every second one keeps a snapshot, from which it begins
+// again with what it knew.
 type process struct {
 	index    int                       // immutable
 	manager  *fastopt.Manager          // immutable
@@ -85,9 +86,9 @@ var budgets = [lanes]fastopt.Budget{
 // startTimeout is how long Open waits for tiers that do not answer.
 const startTimeout = 700 * time.Millisecond
 
-// openProcess opens process i anew; board is what it must know.
-func (r *run) openProcess(ctx context.Context, i int, b *board, startTimeout time.Duration) error {
-	p := &process{index: i, board: b, restored: r.hasSnapshot(i)}
+// openProcess opens process i anew; known says, once it is open, what it must know.
+func (r *run) openProcess(ctx context.Context, i int, known func() *board, startTimeout time.Duration) error {
+	p := &process{index: i, restored: hasSnapshot(i)}
 	p.stamps = make([]tiers.Stamp, len(r.options)+1)
 	reg := p.declare(r)
 	cache, source, closeTiers, err := r.stores.process(i)
@@ -105,19 +106,19 @@ func (r *run) openProcess(ctx context.Context, i int, b *board, startTimeout tim
 	if p.restored && !r.forgetsSnapshot {
 		conf.Snapshot = filepath.Join(r.folder, fmt.Sprintf("process-%d", i))
 	}
+	r.slots[i].journal.begin()
 	if p.manager, err = fastopt.Open(ctx, conf, reg); err != nil {
 		closeTiers()
 		return err
 	}
-	r.oracle.boards[i].Store(b)
+	p.board = known()
+	r.oracle.boards[i].Store(p.board)
 	r.put(p)
 	return nil
 }
 
-// keepsSnapshots says whether processes may keep one.
-const keepsSnapshots = false
-
-func (r *run) hasSnapshot(i int) bool { return keepsSnapshots && i%2 == 1 }
+// hasSnapshot says whether process i keeps one.
+func hasSnapshot(i int) bool { return i%2 == 1 }
 
 // declare declares everything in a registry of its own.
 func (p *process) declare(r *run) *fastopt.Registry {
@@ -192,16 +193,34 @@ func (r *run) reopen(ctx context.Context, i int) error {
 	if p == nil {
 		return fmt.Errorf("process %d did not come back the last time", i)
 	}
+	ends := p.ends(r)
 	r.closeProcess(p)
-	var last *board
-	if p.restored {
-		last = p.board
+	known := func() *board {
+		if !p.restored {
+			return r.oracle.newBoard(nil)
+		}
+		b := r.oracle.newBoard(p.board)
+		b.forget(ends, r.now())
+		return b
 	}
-	if err := r.openProcess(ctx, i, r.oracle.newBoard(last), startTimeout); err != nil {
+	if err := r.openProcess(ctx, i, known, startTimeout); err != nil {
 		return fmt.Errorf("open process %d anew: %w", i, err)
 	}
 	r.reopened.Add(1)
 	return nil
+}
+
+// ends are the instants, ns since the run began, at which what p knows of each
+// option is too old to be used if nobody renews it.
+func (p *process) ends(r *run) (at []int64) {
+	for i, o := range p.options {
+		end := int64(math.MaxInt64)
+		if l := r.lives[r.oracle.keys[i].class]; l.usable >= 0 {
+			end = r.now() + l.usable - int64(o.Inspect().Age)
+		}
+		at = append(at, end)
+	}
+	return at
 }
 
 // reopenSome reopens half of the processes, some with a snapshot and some
@@ -209,7 +228,7 @@ func (r *run) reopen(ctx context.Context, i int) error {
 func (r *run) reopenSome(ctx context.Context) error {
 	all := rand.Perm(len(r.slots))
 	errs := make(chan error, len(all))
-	n := max(1, len(all)/2)
+	n := max(2, len(all)/2)
 	for _, i := range all[:n] {
 		go func() { errs <- r.reopen(ctx, i) }()
 	}

@@ -44,6 +44,13 @@ func TestANewProcessHasNoFloorsUntilItIsWell(t *testing.T) {
 	if bad := k.judge(&kept.cells[0], read(1)); bad != nil {
 		t.Fatal(bad.text)
 	}
+	if kept.forget([]int64{2 * second}, second); kept.cells[0].floor() == unwritten {
+		t.Fatal("forgotten before its end")
+	}
+	kept.forget([]int64{2 * second}, 2*second)
+	if bad := k.judge(&kept.cells[0], read(0)); bad != nil {
+		t.Fatalf("the default in place of what is too old: %s", bad.text)
+	}
 }
 
 func TestHistoriesArePruned(t *testing.T) {
@@ -128,6 +135,10 @@ func TestALineEachIsWorthAFault(t *testing.T) {
 		t.Fatal(r.found.first())
 	}
 	log.Info("one more")
+	begun := []loudness{before[0], {before[1].lines, before[1].begun - 1}}
+	if r.judgeLines("some fault", begun, 1); r.wrong() {
+		t.Fatalf("also if it began anew: %s", r.found.first())
+	}
 	r.judgeLines("some fault", before, 1)
 	if got := r.found.first(); r.found.count(tooLoud) != 1 || !strings.Contains(got, "tier=cache") || strings.Contains(got, "not shown") {
 		t.Fatalf("%d reports: %s", r.found.count(tooLoud), got)

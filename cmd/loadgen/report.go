@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"runtime"
@@ -12,8 +13,8 @@ import (
 
 func (r *run) report(out io.Writer) {
 	c := r.conf
-	fmt.Fprintf(out, "loadgen -backend %s -duration %v -options %d -processes %d -readers %d -writes %d -seed %d\n",
-		c.backend, c.duration, c.options, c.processes, c.readers, c.writes, c.seed)
+	fmt.Fprintf(out, "loadgen -backend %s -duration %v -options %d -processes %d -readers %d -duty %d -writes %d -seed %d\n",
+		c.backend, c.duration, c.options, c.processes, c.readers, c.duty, c.writes, c.seed)
 	fmt.Fprintf(out, "%d processors, %s, ran %v\n\n", runtime.GOMAXPROCS(0), runtime.Version(), r.took.Round(10*time.Millisecond))
 	r.reportReads(out)
 	r.reportWrites(out)
@@ -53,7 +54,11 @@ func (r *run) reportReads(out io.Writer) {
 		}
 		return fmt.Sprintf("%.2f", float64(h.percentile(0.5))/float64(controls.percentile(0.5)))
 	}
-	fmt.Fprintf(out, "  %-26s %s healthy, %s during faults\n\n", "p50 against bare loads", ratio(&healthy), ratio(&faulty))
+	note := ""
+	if duty := r.conf.duty; duty < 100 { // entries are larger than what the control reads
+		note = fmt.Sprintf("; caches went cold, as readers read %d %% of the time", duty)
+	}
+	fmt.Fprintf(out, "  %-26s %s healthy, %s during faults%s\n\n", "p50 against bare loads", ratio(&healthy), ratio(&faulty), note)
 }
 
 func (r *run) reportWrites(out io.Writer) {
@@ -71,10 +76,13 @@ func (r *run) reportWrites(out io.Writer) {
 		b := budgets[l]
 		fmt.Fprintf(out, "source     requests for %s: at most %.0f of a burst of %d and %v per second\n", laneNames[l], n, b.Burst, b.Rate)
 	}
-	fmt.Fprintf(out, "log        at most %d lines by one process about one fault or storm\n", r.loudest)
+	fmt.Fprintf(out, "log        at most %d lines by one process per fault (%s)\n", r.loudest, cmp.Or(r.loudestOf, "none"))
+	if r.loudest > linesPerFault {
+		fmt.Fprintf(out, "        %s\n", r.loudestText)
+	}
 	fmt.Fprintf(out, "processes  begun anew %d times; memory %d MiB\n", r.reopened.Load(), footprint()>>20)
 	fmt.Fprintf(out, "timer lag  at most %v; the bounds allow for what was measured in the last %d s;\n", tidy(r.lag.worst()), window)
-	fmt.Fprintf(out, "           %.0f %% of the time it was more than %v, so that recovery, staleness,\n           log lines, Ready and falls to defaults were not judged\n\n",
+	fmt.Fprintf(out, "           %.1f %% of the time it was more than %v, so that recovery, staleness,\n           log lines, Ready and falls to defaults were not judged\n\n",
 		100*r.slowFor.Seconds()/r.took.Seconds(), r.stores.tooLate())
 }
 

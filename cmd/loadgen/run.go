@@ -35,32 +35,32 @@ type run struct {
 	pretends        bool
 	forgetsSnapshot bool
 
-	gentle bool // immutable: many runs share the machine
-
 	options  []*key // immutable: read at full speed
 	measured *key   // immutable: for propagation
 	members  []*key // immutable: of the family
 
-	slots     []*slot // immutable, one per process
-	reopened  atomic.Int64
-	readers   []*reader
-	writers   []*writer
-	weather   *weather
-	dues      dues
-	doubts    doubts
-	spread    propagation
-	lag       lagMeter
-	found     violations
-	tallies   []tally
-	storms    tally                // of the schedule alone
-	loudest   int                  // of the schedule alone: lines of log that a process wrote about one step
-	slowFor   time.Duration        // of the judge alone: how long the machine was too slow
-	readyTold map[readyReport]bool // of the judge alone
-	writes    atomic.Int64         // acknowledged
-	deep      atomic.Int64         // readings checked by Inspect, Load and Watch
-	lastAck   atomic.Int64         // when a write was acknowledged last, ns since the run began
-	took      time.Duration
-	final     totals
+	slots       []*slot // immutable, one per process
+	reopened    atomic.Int64
+	readers     []*reader
+	writers     []*writer
+	weather     *weather
+	dues        dues
+	doubts      doubts
+	spread      propagation
+	lag         lagMeter
+	found       violations
+	tallies     []tally
+	storms      tally                // of the schedule alone
+	loudest     int                  // of the schedule alone: most lines of log that a process wrote per fault of a step …
+	loudestOf   string               // … and which that was
+	loudestText string               // … and those lines
+	slowFor     time.Duration        // of the judge alone: how long the machine was too slow
+	readyTold   map[readyReport]bool // of the judge alone
+	writes      atomic.Int64         // acknowledged
+	deep        atomic.Int64         // readings checked by Inspect, Load and Watch
+	lastAck     atomic.Int64         // when a write was acknowledged last, ns since the run began
+	took        time.Duration
+	final       totals
 }
 
 const (
@@ -112,7 +112,7 @@ func newRun(ctx context.Context, c config, s stores, plant func(*run)) (*run, er
 	}
 	for p := range c.processes {
 		r.slots = append(r.slots, new(slot))
-		if err := r.openProcess(ctx, p, r.oracle.board(p), 0); err != nil {
+		if err := r.openProcess(ctx, p, func() *board { return r.oracle.board(p) }, 0); err != nil {
 			return nil, errors.Join(fmt.Errorf("open process %d: %w", p, err), r.closeProcesses())
 		}
 	}

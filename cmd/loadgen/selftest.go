@@ -46,10 +46,9 @@ func selftest(ctx context.Context, seed uint64, stdout, stderr io.Writer) int {
 
 // soakPlanted is one run of p.
 func soakPlanted(ctx context.Context, seed uint64, p plant) (*run, error) {
-	c := config{backend: "memory", duration: selftestDuration, options: 20, processes: 2, readers: 1, writes: 100, seed: seed}
+	c := config{backend: "memory", duration: selftestDuration, options: 20, processes: 2, readers: 1, duty: 2, writes: 100, seed: seed}
 	s := openMemory()
 	r, err := newRun(ctx, c, s, func(r *run) {
-		r.gentle = true
 		keep := []string{"source refuses", "both refuse beyond grace"}
 		switch p.want {
 		case tooStale, ownLost, notSpread, resurrected:
