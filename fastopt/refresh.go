@@ -23,6 +23,9 @@ type refresher struct {
 	reads chan memberRead // of families: missing or old
 	next  atomic.Int64    // ns since Open: when all keys are looked through for what is due
 
+	told   uint64 // run's: what was given up when that was logged last
+	tellAt int64  // run's: ns since Open: not again before
+
 	mu     sync.Mutex
 	pushed []*key // guarded by mu: to be reloaded at once
 }
@@ -48,6 +51,7 @@ func (r *refresher) run() {
 		unring(r.kick) // one that came with the timer, as in sleep
 		r.m.clocks.look()
 		r.m.checkPushes()
+		r.tellDropped()
 		r.mu.Lock()
 		now := r.pushed
 		r.pushed = nil
