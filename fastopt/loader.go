@@ -78,15 +78,20 @@ func (l *loader) join(waiters []*waiter) {
 				continue
 			}
 		}
-		w.landing = l.boardLocked(w.k)
+		f := l.boardLocked(w.k)
+		// The function must run no user code: a panic in it would end the process,
+		// and a Goexit would leave its waiters for ever. It is called only for f:
+		// while f is in flights, under mu, a call that waits for it has not ended.
+		w.landing = l.group.DoChan(w.k.full, func() (any, error) { return f.landed(), nil })
 	}
 	l.dispatchLocked()
 }
 
 // boardLocked starts or joins the flight of k. One that was sent before the
 // last push to its key is not joined (R7): it is forgotten, and lands for those
-// who wait already. The channel gives a *flight that has landed.
-func (l *loader) boardLocked(k *key) <-chan singleflight.Result {
+// who wait already. To board what is in the air costs next to nothing: the
+// refresher does so whenever it looks, as long as the flight takes.
+func (l *loader) boardLocked(k *key) *flight {
 	f, token := l.flights[k.full], k.token()
 	switch {
 	case f != nil && f.queued: // not sent yet: it will do, whatever was pushed
@@ -108,10 +113,7 @@ func (l *loader) boardLocked(k *key) <-chan singleflight.Result {
 		}
 		l.group.Forget(k.full)
 	}
-	// The function must run no user code: a panic in it would end the process,
-	// and a Goexit would leave its waiters for ever. It is called only for f:
-	// while f is in flights, under mu, the call that waits for it has not ended.
-	return l.group.DoChan(k.full, func() (any, error) { return f.landed(), nil })
+	return f
 }
 
 // landed waits until f has landed, or m is closed: then there need be no landing,
@@ -165,7 +167,9 @@ func (l *loader) land(f *flight, asked int64, err error) {
 		close(o.done)
 	}
 	close(f.done)
-	l.m.refresher.poke()
+	if f.k.fam == nil {
+		l.m.refresher.pokeBy(f.k.due.Load())
+	}
 }
 
 // close lets nothing start any more, and ends what never got into a batch.

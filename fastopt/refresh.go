@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fastopt/fastopt-go/internal/point"
@@ -20,6 +21,7 @@ type refresher struct {
 	m     *Manager
 	kick  chan struct{}
 	reads chan memberRead // of families: missing or old
+	next  atomic.Int64    // ns since Open: when all keys are looked through for what is due
 
 	told   uint64 // run's: what was given up when that was logged last
 	tellAt int64  // run's: ns since Open: not again before
@@ -54,18 +56,24 @@ func (r *refresher) run() {
 		now := r.pushed
 		r.pushed = nil
 		r.mu.Unlock()
-		due, next := r.due()
-		if all := append(now, due...); len(all) > 0 {
+		if all := append(now, r.due()...); len(all) > 0 {
 			r.m.loader.start(all...)
 		}
-		timer.Reset(next)
+		timer.Reset(time.Duration(max(r.next.Load()-r.m.now(), 0)))
 	}
 }
 
-// due returns what is to be refreshed now, and how long to wait after that.
-func (r *refresher) due() ([]*key, time.Duration) {
-	var due []*key
+// due returns what is to be refreshed now, if it is time to look for that: as
+// each push and each landing wakes the refresher, looking through all keys each
+// time would cost a storm of n keys n² looks.
+func (r *refresher) due() (due []*key) {
 	now, next := r.m.now(), int64(silence/2) // to notice silence
+	if now < r.next.Load() {
+		return nil
+	}
+	// Stored before the keys are looked at: who makes one due from now on, unseen,
+	// finds next later than that.
+	r.next.Store(now + next)
 	for _, k := range r.m.keys {
 		early := int64(gather) / 2
 		if k.fails.Load() > 0 {
@@ -81,7 +89,23 @@ func (r *refresher) due() ([]*key, time.Duration) {
 			next = min(next, wait)
 		}
 	}
-	return due, max(time.Duration(next), gather)
+	r.lookBy(now + max(next, int64(gather)))
+	return due
+}
+
+// lookBy lets the refresher look through all keys at that time, ns since Open, at
+// the latest: a key has become due then. It reports whether that is earlier than
+// it would have.
+func (r *refresher) lookBy(at int64) (earlier bool) {
+	for {
+		next := r.next.Load()
+		if at >= next {
+			return false
+		}
+		if r.next.CompareAndSwap(next, at) {
+			return true
+		}
+	}
 }
 
 // loadMembers loads what readers of families found missing or old, batched.
@@ -121,9 +145,14 @@ func (r *refresher) read(m memberRead) bool {
 	}
 }
 
-// poke wakes the refresher because a due time has changed.
-func (r *refresher) poke() {
-	ring(r.kick)
+// poke lets the refresher look through all keys now: due times have changed.
+func (r *refresher) poke() { r.pokeBy(0) }
+
+// pokeBy lets the refresher know that a key is due at that time.
+func (r *refresher) pokeBy(at int64) {
+	if r.lookBy(at) {
+		ring(r.kick)
+	}
 }
 
 // push starts a reload of k, at once if it is the first in a while (a flood of
@@ -133,7 +162,7 @@ func (r *refresher) push(k *key) {
 	if at := k.reloadAt.Load(); at > now {
 		if k.fam == nil {
 			k.due.Store(min(k.due.Load(), at))
-			r.poke()
+			r.pokeBy(at)
 		}
 		return
 	}
@@ -141,7 +170,7 @@ func (r *refresher) push(k *key) {
 	r.mu.Lock()
 	r.pushed = append(r.pushed, k)
 	r.mu.Unlock()
-	r.poke()
+	ring(r.kick)
 }
 
 // follow starts to listen to pushes: of the cache, or, without one, of the
