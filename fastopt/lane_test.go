@@ -3,6 +3,7 @@ package fastopt_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,8 +28,8 @@ func TestR42TheSourceIsAskedWithinTheBudget(t *testing.T) {
 		var r fastopt.Registry
 		all := declareMany(&r, 2000)
 		cfg := w.config()
-		n := 0.0
-		cfg.Jitter = func() float64 { n += 0.618; return n - float64(int(n)) } // spread evenly
+		var n atomic.Int64
+		cfg.Jitter = func() float64 { return math.Mod(float64(n.Add(1))*0.618, 1) } // spread evenly
 		m := w.open(cfg, &r)
 		time.Sleep(time.Second)
 		w.cacheGetFails()
@@ -99,6 +100,13 @@ func TestR47AFloodOfKeysDelaysNoOption(t *testing.T) {
 			t.Errorf("%d requests in 10 s, %d at once", n, s.most.Load())
 		}
 		want(t, foo.Inspect(), 7, fastopt.Fresh, fastopt.Source)
+		for i := range 20_000 { // more than may wait, at one instant
+			limits.Get(fmt.Sprint("nobody either", i))
+		}
+		time.Sleep(2 * time.Second)
+		if lines := w.log.lines("too much is queued"); m.Stats().Dropped == 0 || len(lines) != 1 {
+			t.Errorf("%d dropped, said %d times", m.Stats().Dropped, len(lines))
+		}
 	})
 }
 

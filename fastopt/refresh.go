@@ -21,6 +21,9 @@ type refresher struct {
 	kick  chan struct{}
 	reads chan memberRead // of families: missing or old
 
+	told   uint64 // run's: what was given up when that was logged last
+	tellAt int64  // run's: ns since Open: not again before
+
 	mu     sync.Mutex
 	pushed []*key // guarded by mu: to be reloaded at once
 }
@@ -46,6 +49,7 @@ func (r *refresher) run() {
 		unring(r.kick) // one that came with the timer, as in sleep
 		r.m.clocks.look()
 		r.m.checkPushes()
+		r.tellDropped()
 		r.mu.Lock()
 		now := r.pushed
 		r.pushed = nil

@@ -151,6 +151,16 @@ func (m *Manager) ages() (s Stats) {
 	return s
 }
 
+// tellDropped logs, at most once a minute, that work was given up because too much
+// of it was queued. Not who gives it up says so: that may be a Get.
+func (r *refresher) tellDropped() {
+	loads, repairs := r.m.stats.dropped.Load(), r.m.stats.dirtyDropped.Load()
+	if now := r.m.now(); loads+repairs > r.told && now >= r.tellAt {
+		r.told, r.tellAt = loads+repairs, now+int64(time.Minute)
+		r.m.cfg.Logger.Warn("fastopt: too much is queued: some of it is given up", "loads of families", loads, "repairs", repairs)
+	}
+}
+
 // rejected counts and logs a change to a value that cannot be used.
 func (m *Manager) rejected(k *key, err error) {
 	m.stats.rejected.Add(1)
