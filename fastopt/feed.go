@@ -81,10 +81,7 @@ func (f *feeder) put(ctx context.Context, old tiers.Mark) (done bool, err error)
 func (f *feeder) claim(ctx context.Context) error {
 	m := f.r.m
 	start := m.now()
-	mark, err := m.marks.read(ctx)
-	if errors.Is(err, tiers.ErrMiss) {
-		mark, err = tiers.Mark{}, nil
-	}
+	mark, err := m.marks.found(ctx, f.home)
 	if err != nil {
 		return err
 	}
@@ -108,6 +105,29 @@ func (f *feeder) claim(ctx context.Context) error {
 		f.r.resync()
 	}
 	return nil
+}
+
+// found reads the mark, zero for none, and notes the epoch that it names if it is
+// of home's installation: until another is there, nothing of other histories may be
+// offered, which whoever puts it there may fail to do.
+func (s *marks) found(ctx context.Context, home tiers.Identity) (tiers.Mark, error) {
+	select {
+	case s.one <- struct{}{}:
+	case <-ctx.Done():
+		return tiers.Mark{}, ctx.Err()
+	}
+	defer func() { <-s.one }()
+	mark, err := s.read(ctx)
+	switch {
+	case errors.Is(err, tiers.ErrMiss):
+		return tiers.Mark{}, nil
+	case err != nil:
+		return tiers.Mark{}, err
+	}
+	if standing := standingOf(mark.Identity, home); standing != foreign && standing != copied {
+		s.marked.Store(mark.Epoch)
+	}
+	return mark, nil
 }
 
 // mayTake reports why the mark, asked for at start, which may be zero for none, is

@@ -120,12 +120,16 @@ func (n *lane) pumpLocked() {
 }
 
 // takeLocked takes the questions of one request, each key once: if a push came
-// since its first flight began, the younger flight asks for both.
+// since its first flight began, the younger flight asks for both, in whatever
+// order they got here. Only it is known to the loader as the key's, so only it can
+// make room for the next.
 func (n *lane) takeLocked() (qs []question) {
 	var rest []question
 	at := map[*key]int{}
 	for _, q := range n.queue {
 		switch i, twice := at[q.k]; {
+		case twice && q.token < qs[i].token:
+			qs[i].older = append(qs[i].older, q.flight)
 		case twice:
 			// The older one may come last, if the cache kept it waiting.
 			if younger := &qs[i]; younger.token < q.token {

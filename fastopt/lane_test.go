@@ -182,3 +182,57 @@ func TestR43AnAnswerThatNobodyWaitsForIsKept(t *testing.T) {
 		}
 	})
 }
+
+// tardy is a cache that fails, and that late for who asks for foo first.
+type tardy struct {
+	tiers.Cache
+	fails, met atomic.Bool
+}
+
+func (c *tardy) Load(ctx context.Context, ns string, names []string) []tiers.Result {
+	if !c.fails.Load() {
+		return c.Cache.Load(ctx, ns, names)
+	}
+	if names[0] == "foo" && c.met.CompareAndSwap(false, true) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	results := make([]tiers.Result, len(names))
+	for i, name := range names {
+		results[i] = tiers.Result{Record: tiers.Record{Name: name}, Err: errDown}
+	}
+	return results
+}
+
+// R7: a flight that a push has made old comes out of the cache after the one that
+// took its place, and both wait for the source. The younger asks for both: the
+// loader would take the other for none of the key's, and start no more.
+func TestR7AFlightThatWasOvertakenInTheCacheAsksForNobody(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		cfg, c := w.config(), &tardy{Cache: w.asCache}
+		cfg.Cache, cfg.OptionBudget = c, fastopt.Budget{Rate: 1000, Burst: 1000, AtOnce: 1}
+		var r fastopt.Registry
+		foo := fastopt.New(&r, "foo", 1)
+		fastopt.New(&r, "bar", 1)
+		w.open(cfg, &r)
+		time.Sleep(time.Second)
+		push := func(name string, revision uint64) {
+			w.store.Fill(ctx, "default", []tiers.Fill{{Record: tiers.Record{Name: name, Kind: tiers.Absent, Stamp: tiers.Stamp{Epoch: 1, Revision: revision}}}})
+			time.Sleep(time.Millisecond)
+		}
+		w.source.Inject(faults.Load, faults.Fault{Delay: 100 * time.Millisecond})
+		c.fails.Store(true)
+		push("bar", 100) // has the one place before the source
+		push("foo", 101)
+		push("foo", 102)
+		foo.Load(ctx) // starts the second flight, and does not wait until it lands
+		time.Sleep(time.Second)
+		w.source.Heal()
+		c.fails.Store(false)
+		for range 60 {
+			time.Sleep(time.Second)
+			if r := foo.Inspect(); r.State != fastopt.Fresh {
+				t.Fatalf("%+v", r)
+			}
+		}
+	})
+}

@@ -22,6 +22,8 @@ type guarded struct {
 	rows  *memory.Source
 	store *memory.Cache
 	cache *faults.Marked
+	plain *faults.Cache // not nil: taken instead, a cache without marks
+	relay fastopt.RelayMode
 	m     *fastopt.Manager
 	o     *fastopt.Option[int64]
 }
@@ -31,13 +33,17 @@ const guardedName = "a"
 // guard runs f in a bubble. Before a process is opened, prepare may fill the tiers.
 func guard(t *testing.T, prepare func(g *guarded), f func(t *testing.T, g *guarded)) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &guarded{rows: memory.NewSource(), store: memory.NewCache()}
+		g := &guarded{rows: memory.NewSource(), store: memory.NewCache(), relay: fastopt.Never}
 		g.cache = faults.NewMarked(g.store)
 		prepare(g)
 		var reg fastopt.Registry
 		g.o = fastopt.New[int64](&reg, guardedName, fallback)
-		m, err := fastopt.Open(all, fastopt.Config{Namespace: namespace, Source: g.rows, Cache: g.cache,
-			TTL: time.Minute, Relay: fastopt.Never, Jitter: func() float64 { return 0.5 }}, &reg)
+		cache := tiers.Cache(g.cache)
+		if g.plain != nil {
+			cache = g.plain
+		}
+		m, err := fastopt.Open(all, fastopt.Config{Namespace: namespace, Source: g.rows, Cache: cache,
+			TTL: time.Minute, Relay: g.relay, Jitter: func() float64 { return 0.5 }}, &reg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,6 +137,80 @@ func TestAnAnswerIsOfferedByTheMarkOfThatMoment(t *testing.T) {
 		}
 		if r := g.cached(); r.Kind == tiers.Value {
 			t.Errorf("the cache, whose mark is of epoch %d, was given %s of epoch %d", id.Epoch, r.Data, r.Stamp.Epoch)
+		}
+	})
+}
+
+// A history that begins between the source's answer and the patrol's look at the
+// cache is left alone, though the mark named the patrol's own a moment ago (R28).
+func TestThePatrolLeavesAHistoryOfAMomentAgoAlone(t *testing.T) {
+	var enter func()
+	defer point.Set(func(p point.Point, _ any, _ string) {
+		if p == point.RelayFill && enter != nil {
+			enter()
+		}
+	})()
+	guard(t, func(g *guarded) { g.relay = fastopt.Auto }, func(t *testing.T, g *guarded) {
+		if _, err := g.o.Set(all, 8); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second) // marked, and all is carried
+		id := g.home()
+		id.Epoch++
+		later := tiers.Stamp{Epoch: id.Epoch, Revision: 1}
+		entered := false
+		enter = func() {
+			if !entered {
+				entered = true
+				g.mark(id, 1000)
+				g.put(9, later)
+			}
+		}
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			if r := g.cached(); entered && r.Stamp != later {
+				t.Fatalf("the cache held %v, and holds %v (%v)", later, r.Stamp, r.Err)
+			}
+		}
+		if !entered {
+			t.Error("no patrol came")
+		}
+	})
+}
+
+// Where no mark tells of histories, a source of an earlier one than is known does
+// not contradict what is: it may be one that was replaced (P5).
+func TestASourceOfAnEarlierHistoryContradictsNothing(t *testing.T) {
+	guard(t, func(g *guarded) {
+		g.plain = faults.NewCache(g.store)
+		g.put(7, tiers.Stamp{Epoch: g.home().Epoch + 1, Revision: 7})
+	}, func(t *testing.T, g *guarded) {
+		if got := g.o.Get(); got != 7 {
+			t.Fatalf("reads %d of a cache that holds 7", got)
+		}
+		g.plain.Inject(faults.Load, faults.Fault{Err: errRefused})
+		g.plain.Cut() // or it would vouch for what it told
+		for range 10 {
+			time.Sleep(10 * time.Second)
+			if got := g.o.Get(); got != 7 {
+				t.Fatalf("reads %d: the source is of an earlier history than 7", got)
+			}
+		}
+	})
+}
+
+// Nor does it replace what the cache holds, though that is of no use here.
+func TestAnAnswerOfAnEarlierHistoryReplacesNoRecord(t *testing.T) {
+	var later tiers.Stamp
+	guard(t, func(g *guarded) {
+		g.plain = faults.NewCache(g.store)
+		later = tiers.Stamp{Epoch: g.home().Epoch + 1, Revision: 7}
+		g.store.Fill(all, namespace, []tiers.Fill{{Record: tiers.Record{Name: guardedName, Kind: tiers.Value, Data: []byte(`"seven"`), Stamp: later}}})
+	}, func(t *testing.T, g *guarded) {
+		g.m.Refresh(all)
+		time.Sleep(time.Second)
+		if r := g.cached(); r.Stamp != later {
+			t.Errorf("the cache held %v, and holds %v (%v)", later, r.Stamp, r.Err)
 		}
 	})
 }

@@ -43,9 +43,9 @@ type heard struct {
 // A lease is what was said to one process about the right to ask for one key.
 type lease struct {
 	until   time.Duration
-	granted bool // since the source was asked last
-	denied  int  // times, since then
-	excused bool // it may ask the source without the right
+	granted bool          // since the source was asked last
+	denied  int           // times, since then
+	excused time.Duration // when there was a reason to ask the source without the right; 0: none since it was asked last
 }
 
 func newTold(keys int) told {
@@ -176,7 +176,7 @@ func (p *process) excuse(ns []string) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
 	for _, name := range ns {
-		p.is.leases[keyOf(name)].excused = true
+		p.is.leases[keyOf(name)].excused = max(p.w.now(), 1)
 	}
 }
 
@@ -201,17 +201,24 @@ func (p *process) asks(what string, ns []string) {
 	p.spendLocked()
 	for _, name := range ns {
 		l := &p.is.leases[keyOf(name)]
-		if m != nil && p.state == running && !l.excused && !l.granted && w.now() > l.until && l.denied < 2 {
+		if m != nil && p.state == running && l.excused == 0 && !l.granted && w.now() > l.until && l.denied < 2 {
 			w.judge.fail("I8: p%d asks the source for %s, without a lease", p.id, name)
 		}
 		if l.denied >= 2 {
 			w.count("waited in vain")
 		}
 		if !w.sendsLocked(p) {
-			l.denied, l.excused, l.granted = 0, false, false
+			l.denied, l.granted = 0, false
+			if w.now()-l.excused > queues {
+				l.excused = 0
+			}
 		}
 	}
 }
+
+// queues is how long a question may wait for others of its process that are under
+// way before it is sent. Who had a reason when it began to wait has it still.
+const queues = 500 * time.Millisecond
 
 // sendsLocked reports whether another batch of p, of which only the first name
 // is known, is about to ask some tier, and may have an excuse already.
@@ -235,7 +242,7 @@ func (p *process) excuseLocked(s fastopt.Stats, refused bool) {
 		return
 	}
 	for i := range p.is.leases {
-		p.is.leases[i].excused = true
+		p.is.leases[i].excused = max(p.w.now(), 1)
 	}
 }
 

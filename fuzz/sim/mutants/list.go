@@ -25,6 +25,8 @@ const (
 	fill    = "fastopt/fill.go"
 	breaker = "fastopt/tier.go"
 	lane    = "fastopt/lane.go"
+	freeze  = "fastopt/freeze.go"
+	saved   = "fastopt/snapshot.go"
 )
 
 const twoGuards = "a Load looks whether what it waited for was asked for late enough (P6), whatever it joined"
@@ -117,7 +119,7 @@ var mutants = []mutant{
 	{"g19", "what the cache will not announce is not looked at again", "", "", []edit{
 		{key, "	if f.blind && k.m.pushUp.Load() && !k.m.cache.broken.Load() {", "	if false {"}}},
 	{"g20", "Close does not wait for writes (I24)", "", "", []edit{
-		{"fastopt/manager.go", "			m.writes.Wait()\n", ""}}},
+		{"fastopt/manager.go", "	inTime := endsWithin(&m.writes, closeWrites)\n", "	inTime := true\n"}}},
 
 	// Marks: whose history the cache holds, and whether it is fed.
 	{"k1", "a cache of a copy's original is used", "", "", []edit{
@@ -176,6 +178,8 @@ var mutants = []mutant{
 		{refresh, "			m.relay.resync() // it", "			_ = 0 // it"}}},
 	{"f10", "the mark is stepped while the cache may lack something", "", "TestR34TheMarkStandsStillWhileNothingCanBeCarried", []edit{
 		{feed, "	if f.wrote.Identity == f.home && !f.r.owes() {", "	if f.wrote.Identity == f.home {"}}},
+	{"f11", "what the relay finds in the mark's place is not heeded", "", "", []edit{
+		{feed, "		s.marked.Store(mark.Epoch)\n", ""}}},
 
 	// Sweeping and correcting (P5).
 	{"p1", "the patrol corrects nothing", "", "", []edit{
@@ -184,13 +188,13 @@ var mutants = []mutant{
 		{sweep, "		if r.mendRowless(ctx, names) != nil {", "		if names == nil && r.mendRowless(ctx, names) != nil {"}}},
 	{"p3", "the patrol corrects a later history", "", "", []edit{
 		{sweep, "held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {", "false {"}}},
-	{"p3+", "the patrol corrects a later history that was marked lately", "", "", []edit{
+	{"p3+", "the patrol corrects a later history that was marked lately", "", "sim.TestThePatrolLeavesAHistoryOfAMomentAgoAlone", []edit{
 		{sweep, "!m.marks.namesNow(ctx, epoch) {", "!m.marks.names(epoch) {"}}},
 	{"p4", "a source that contradicts is refused", "", "", []edit{
 		{publish, "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n", "	return false && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n"}}},
 	{"p5", "a source asked earlier contradicts", "", "", []edit{
 		{publish, "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) && a.asked > cur.got &&\n", "	return a.origin != Cache && cur.seen.Newer(a.rec.Stamp) &&\n"}}},
-	{"p6", "a source of an earlier history contradicts", "", "", []edit{
+	{"p6", "a source of an earlier history contradicts", "", "sim.TestASourceOfAnEarlierHistoryContradictsNothing", []edit{
 		{publish, "(a.rec.Stamp.Epoch == cur.seen.Epoch ||", "(true || a.rec.Stamp.Epoch == cur.seen.Epoch ||"}}},
 	{"p6+", "only a source of the same history contradicts", "", "", []edit{
 		{publish, " || cur.key.m.marks.unheard(cur.seen.Epoch))", ")"}}},
@@ -198,7 +202,7 @@ var mutants = []mutant{
 		{publish, "if v = refuse; (a.origin == Source || k.m.cfg.Source == nil) && a.asked > cur.asked.Load() {", "if v = refuse; false {"}}},
 	{"p8", "of two values with one stamp the cache's stays (R27)", "", "TestR27AnotherValueOfTheSameStampInTheCacheIsReplaced", []edit{
 		{ask, "		return sumOf(*q.said) != sumOf(rec)\n", "		return false\n"}}},
-	{"p9", "an answer of an earlier history replaces a record", "", "", []edit{
+	{"p9", "an answer of an earlier history replaces a record", "", "sim.TestAnAnswerOfAnEarlierHistoryReplacesNoRecord", []edit{
 		{ask, "		return q.cause == errEpoch && q.said.Stamp.Newer(rec.Stamp)\n", "		return q.said.Stamp.Newer(rec.Stamp)\n"}}},
 
 	// Leases (I8).
@@ -247,7 +251,28 @@ var mutants = []mutant{
 		{lane, "	if retry && n.credit < 1 {", "	if retry && n.credit < -1e9 {"}}},
 	{"b9", "a write is sent to a source that is only probed (I14)", "", "", []edit{
 		{write, "	if err := m.source.refuses(); err != nil {", "	if err := m.source.refuses(); false {"}}},
+	{"b10", "of two flights of a key the one that came last asks for both", "", "TestR7AFlightThatWasOvertakenInTheCacheAsksForNobody", []edit{
+		{lane, "		case twice && q.token < qs[i].token:\n			qs[i].older = append(qs[i].older, q.flight)\n", ""}}},
+	{"b11", "what comes after its callers may have left is dropped", "", "TestR43AnAnswerThatNobodyWaitsForIsKept", []edit{
+		{ask, "	m.stats.sourceLoads.Add(1)\n", "	if m.now()-start > int64(m.cfg.CacheTimeout) {\n		l.sourceSilent(qs, ErrUnavailable)\n		return\n	}\n"}}},
 
+	// Patience.
+	{"t1", "WaitStale is ignored", "", "TestALoadWithAStaleValueWaitsAsLongAsItWasTold", []edit{
+		{load, "		p.d, p.stale = k.lives.patience, true\n", "		p.stale = true\n"}}},
+	{"t2", "a Load ignores the back-off", "", "TestAPatientLoadWaitsForTheNextAttempt", []edit{
+		{load, "		if w.k.retryAt.Load() <= m.now() {\n", "		if true {\n"}}},
+
+	// Clocks.
+	{"c1", "a standstill is not noticed", "", "TestAProcessThatStoodStillVerifiesAll", []edit{
+		{freeze, "	case late >= freezeAfter:\n", "	case late >= 1000*freezeAfter:\n"}}},
+	{"c2", "a sleep is no time", "", "TestR22ASleepCountsAsTime", []edit{
+		{freeze, "	w := &wake{at: int64(now.mono), asleep: int64(slept), before: before}\n", "	w := &wake{at: int64(now.mono), before: before}\n"}}},
+
+	// The snapshot.
+	{"s1", "what is read from the snapshot is fresh", "", "TestR30AYoungSnapshotIsNotFreshEither", []edit{
+		{saved, "	k.moved.Add(1) // to be read again", "	facts.token = k.token() // to be read again"}}},
+	{"s2", "the snapshot is no floor", "", "TestI22AnOlderCacheDoesNotReplaceTheSnapshot", []edit{
+		{saved, "	if floor {\n		facts.seen = facts.stamp\n	}\n", ""}}},
 	// Writes.
 	{"w1", "a late fill is sent (R15)", "", "", []edit{
 		{fill, "		if f.asked < oldest {", "		if f.asked < oldest && false {"}}},
