@@ -18,8 +18,9 @@ type expirer struct {
 	kick chan struct{}
 	wake atomic.Int64 // ns since Open: when the next pass is planned
 
-	nearing bool // an option has used half of its grace
-	fallen  bool // an option has fallen to its default
+	nearing bool  // an option has used half of its grace
+	fallen  bool  // an option has fallen to its default
+	warned  int64 // ns since Open: when that was said of the first, in this outage; 0: it was not
 }
 
 func (x *expirer) run() {
@@ -115,12 +116,21 @@ func (k *key) expire(m *meta, asked int64) bool {
 	}
 }
 
+// warnGap is the least time between two warnings in one outage: options with
+// about the same times share one.
+const warnGap = time.Minute
+
 // tell logs when the first option nears its default, and when the first falls:
 // one line for each change, however many options.
 func (x *expirer) tell(nearing, fallen []string) {
 	log := x.m.cfg.Logger
+	if len(nearing)+len(fallen) == 0 {
+		x.warned = 0
+	}
 	if is := len(nearing) > 0; is != x.nearing {
-		if x.nearing = is; is {
+		now := max(x.m.now(), 1)
+		if x.nearing = is; is && (x.warned == 0 || now-x.warned >= int64(warnGap)) {
+			x.warned = now
 			log.Warn("fastopt: no tier answers: options have used half of their grace and will fall to their defaults", "options", some(nearing))
 		}
 	}

@@ -47,6 +47,7 @@ type relay struct {
 	leading atomic.Bool
 	passes  atomic.Uint64 // over everything: how many are wanted …
 	passed  atomic.Uint64 // … and which of them the last that is complete was
+	told    bool          // lead's: it was logged last that this process leads
 
 	mu      sync.Mutex
 	refused map[string]tiers.Stamp // guarded by mu; records that the cache cannot hold, as they were logged
@@ -74,10 +75,12 @@ func (r *relay) lead(ctx context.Context) {
 	ctx, resign := context.WithCancel(ctx)
 	defer resign()
 	r.leading.Store(true)
-	r.m.cfg.Logger.Info("fastopt: this process is the relay", "namespace", r.m.cfg.Namespace)
+	r.tell(true)
 	defer func() {
 		r.leading.Store(false)
-		r.m.cfg.Logger.Info("fastopt: this process is the relay no longer", "namespace", r.m.cfg.Namespace)
+		if !r.m.source.fails() { // else it is clear
+			r.tell(false)
+		}
 	}()
 	unring(r.wanted) // from before: the first look wants a pass anyway
 	var work sync.WaitGroup
@@ -88,6 +91,19 @@ func (r *relay) lead(ctx context.Context) {
 	work.Go(func() { r.patrol(ctx) })
 	work.Go(func() { r.compact(ctx) })
 	r.follow(ctx, wake, &trouble{r: r, resign: resign, doing: "following changes"})
+}
+
+// tell logs that this process leads, or no longer does. One that leads again after
+// an outage in which it did not say so is the relay still.
+func (r *relay) tell(leads bool) {
+	if leads == r.told {
+		return
+	}
+	what := "fastopt: this process is the relay"
+	if r.told = leads; !leads {
+		what = "fastopt: this process is the relay no longer"
+	}
+	r.m.cfg.Logger.Info(what, "namespace", r.m.cfg.Namespace)
 }
 
 // listen wakes the follower when the source announces something, and when it
@@ -192,7 +208,7 @@ func (t *trouble) wait(ctx context.Context, err error) time.Duration {
 	if t.fails++; t.fails == 1 {
 		t.since = m.now()
 	}
-	if known := m.source.down.Load() || m.cache.down.Load(); !known && !t.said && t.fails >= sayAfter {
+	if known := m.source.fails() || m.cache.fails(); !known && !t.said && t.fails >= sayAfter {
 		t.said = true
 		m.cfg.Logger.Warn("fastopt: the relay fails: changes that others made may be seen late", "doing", t.doing, "error", err)
 	}

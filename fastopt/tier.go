@@ -308,4 +308,4 @@ func (k *key) reconsider() bool {
 }
 
 // spread is the time over which a fleet's reloads of k are spread when all are due.
-func (k *key) spread() int64 { return min(k.lives.ttl/4, int64(500*time.Millisecond)) }
+func (k *key) spread() int64 { return min(k.lives.ttl/4, int64(300*time.Millisecond)) }
