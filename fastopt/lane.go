@@ -131,13 +131,8 @@ func (n *lane) takeLocked() (qs []question) {
 		case twice && q.token < qs[i].token:
 			qs[i].older = append(qs[i].older, q.flight)
 		case twice:
-			// The older one may come last, if the cache kept it waiting.
-			if younger := &qs[i]; younger.token < q.token {
-				q.older = append(younger.older, younger.flight)
-				*younger = q
-			} else {
-				younger.older = append(younger.older, q.flight)
-			}
+			q.older = append(qs[i].older, qs[i].flight)
+			qs[i] = q
 		case len(qs) < tiers.MaxBatch:
 			at[q.k] = len(qs)
 			qs = append(qs, q)
