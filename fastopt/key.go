@@ -155,11 +155,13 @@ func (k *key) planRefresh(asked int64, token uint64) {
 // renewUnasked confirms the entry without a request, if the cache would say the
 // same again: it announces each change of the key since it told the entry, nothing
 // was announced, and the channel was alive a moment ago. It reports whether it did.
+// A cache that is too slow to be asked may be too slow to be filled: what it does
+// not announce proves nothing.
 func (k *key) renewUnasked(now int64) bool {
 	m := k.m
 	token, alive := k.token(), m.aliveSince.Load()
 	lately := now-alive < min(int64(aliveFor), k.lives.ttl/2)
-	if k.held.Load() != token+1 || !lately || !m.pushUp.Load() || !k.isClean() || !m.marks.fed() {
+	if k.held.Load() != token+1 || !lately || !m.pushUp.Load() || m.cache.broken.Load() || !k.isClean() || !m.marks.fed() {
 		return false
 	}
 	cur := k.cell.load().tier()

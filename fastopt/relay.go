@@ -143,8 +143,16 @@ func (r *relay) follow(ctx context.Context, wake <-chan struct{}, t *trouble) {
 }
 
 // refuses returns why nothing is to be carried now, nil if it may be: a tier that
-// fails is left alone by the relay, too.
-func (r *relay) refuses() error { return cmp.Or(r.m.source.refuses(), r.m.cache.refuses()) }
+// fails is left alone by the relay, too. A cache whose heartbeats are answered
+// is slow: it is fed all the same, with more patience than readers have, who
+// renew by its silence otherwise.
+func (r *relay) refuses() error {
+	err := r.m.source.refuses()
+	if err == nil && !r.m.pushUp.Load() {
+		err = r.m.cache.refuses()
+	}
+	return err
+}
 
 // catchUp offers what changed after cursor, and returns the cursor up to which
 // the cache has answered.

@@ -97,8 +97,8 @@ func (r *repairer) pass() (more bool) {
 			}
 			rep.at = now + int64(settleTime)
 		}
-		if vain || rep.at > now || k.retryAt.Load() > now {
-			continue
+		if vain || rep.at > now || k.retryAt.Load() > now || rep.asked && r.m.cache.broken.Load() {
+			continue // once read, it waits for a cache that can be filled
 		}
 		if k.isClean() { // it was, a while ago: read it again
 			k.dirtied.Add(1)

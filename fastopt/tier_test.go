@@ -78,6 +78,54 @@ func TestWhatWasLoadedPastTheCacheIsLookedAtAgain(t *testing.T) {
 	})
 }
 
+// While the cache is left alone a key that it may lack is read from the source as
+// any other, not for a fill that would be in vain.
+func TestARepairWaitsForTheCache(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", 1)
+		w.cacheGetFails()
+		w.cacheSetFails()
+		w.cache.Cut()
+		time.Sleep(15 * time.Second)
+		set(t, foo, 2)
+		calls := w.source.Calls(faults.Load)
+		time.Sleep(20 * time.Second)
+		if n := w.source.Calls(faults.Load) - calls; n > 5 || m.Stats().Dirty != 1 {
+			t.Errorf("%d loads of the source in two TTLs, %d dirty", n, m.Stats().Dirty)
+		}
+		w.heal()
+		w.cache.Reconnect()
+		time.Sleep(2 * time.Second)
+		if w.cached("foo") != "2" || m.Stats().Dirty != 0 {
+			t.Errorf("the cache holds %q, %d dirty", w.cached("foo"), m.Stats().Dirty)
+		}
+	})
+}
+
+// A cache that answers heartbeats, and is too slow for anything else, tells of no
+// change that nobody could fill into it.
+func TestASlowCacheHidesNoChange(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var r fastopt.Registry
+		mine := fastopt.New(&r, "foo", 1)
+		limits := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+		m := w.open(w.config(), &r)
+		theirs, _ := process(w, "foo", 1)
+		time.Sleep(time.Second) // it is the cache that told them of foo
+		w.cache.Inject(faults.Load, faults.Fault{Delay: 200 * time.Millisecond})
+		w.cache.Inject(faults.Fill, faults.Fault{Delay: 200 * time.Millisecond})
+		for i := range 20 {
+			limits.Load(ctx, fmt.Sprint(i))
+			time.Sleep(100 * time.Millisecond)
+		}
+		set(t, theirs, 2)
+		time.Sleep(9100 * time.Millisecond) // past the refresh
+		if r := mine.Inspect(); r.Value != 2 || r.State != fastopt.Fresh || !m.Stats().PushesUp {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // With every tier left alone there is nothing to wait for.
 func TestALoadInTheDarkFailsAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
