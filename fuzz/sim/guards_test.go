@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,10 +145,13 @@ func TestAnAnswerIsOfferedByTheMarkOfThatMoment(t *testing.T) {
 // A history that begins between the source's answer and the patrol's look at the
 // cache is left alone, though the mark named the patrol's own a moment ago (R28).
 func TestThePatrolLeavesAHistoryOfAMomentAgoAlone(t *testing.T) {
-	var enter func()
+	var enter atomic.Pointer[func()] // called once
 	defer point.Set(func(p point.Point, _ any, _ string) {
-		if p == point.RelayFill && enter != nil {
-			enter()
+		if p != point.RelayFill {
+			return
+		}
+		if f := enter.Swap(nil); f != nil {
+			(*f)()
 		}
 	})()
 	guard(t, func(g *guarded) { g.relay = fastopt.Auto }, func(t *testing.T, g *guarded) {
@@ -158,21 +162,20 @@ func TestThePatrolLeavesAHistoryOfAMomentAgoAlone(t *testing.T) {
 		id := g.home()
 		id.Epoch++
 		later := tiers.Stamp{Epoch: id.Epoch, Revision: 1}
-		entered := false
-		enter = func() {
-			if !entered {
-				entered = true
-				g.mark(id, 1000)
-				g.put(9, later)
-			}
+		var entered atomic.Bool
+		begin := func() {
+			g.mark(id, 1000)
+			g.put(9, later)
+			entered.Store(true)
 		}
+		enter.Store(&begin)
 		for range 100 {
 			time.Sleep(100 * time.Millisecond)
-			if r := g.cached(); entered && r.Stamp != later {
+			if was, r := entered.Load(), g.cached(); was && r.Stamp != later {
 				t.Fatalf("the cache held %v, and holds %v (%v)", later, r.Stamp, r.Err)
 			}
 		}
-		if !entered {
+		if !entered.Load() {
 			t.Error("no patrol came")
 		}
 	})
