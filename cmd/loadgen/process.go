@@ -28,6 +28,8 @@ type process struct {
 	closing  func()                    // immutable: closes the tiers
 	stamps   []tiers.Stamp             // of the Inspect loop alone: seen, by option
 	unready  int64                     // of the judge alone: since when Ready says no; 0: it does not
+	asked    uint64                    // likewise: requests to the source, at the last look
+	firstAsk int64                     // likewise: when the first of an outage of it was seen
 	restored bool                      // immutable: it has a snapshot
 }
 

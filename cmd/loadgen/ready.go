@@ -7,7 +7,8 @@ import (
 )
 
 // Ready must name a tier that does not answer, as soon as the process can know:
-// a write or a heartbeat has failed. And when all has been well for a while, it
+// a write or a heartbeat has failed. While the cache tells all, a process that
+// writes nothing does not ask the source, nor hear that it is gone. And when all has been well for a while, it
 // must say so. That it does when all are well again is part of recovery.go.
 
 // readyBound is how long it may be wrong: a heartbeat, and who waits for it.
@@ -28,16 +29,21 @@ func (r *run) judgeReady(now, lag int64) {
 		if p == nil {
 			continue
 		}
-		err := p.manager.Ready()
+		err, stats := p.manager.Ready(), p.manager.Stats()
 		if r.pretends {
 			err = nil
 		}
 		r.release(p)
+		if n := stats.SourceLoads + stats.Writes + stats.WritesFailed; n != p.asked {
+			if p.asked = n; p.firstAsk <= source {
+				p.firstAsk = now
+			}
+		}
 		text := fmt.Sprint(err)
 		switch {
 		case late(cache) && !strings.Contains(text, "cache, since"):
 			r.wrongReady(i, "the cache", now-cache, text)
-		case late(source) && !strings.Contains(text, "source, since"):
+		case late(source) && p.firstAsk > source && late(p.firstAsk) && !strings.Contains(text, "source, since"):
 			r.wrongReady(i, "the source", now-source, text)
 		}
 		switch {
