@@ -16,6 +16,9 @@ const readyBound = 2 * time.Second
 
 const readyEvery = 100 * time.Millisecond
 
+// writeEnds is when whatever was sent before an outage has ended.
+const writeEnds = time.Second
+
 // judgeReady asks every process.
 func (r *run) judgeReady(now, lag int64) {
 	if r.starved(lag) {
@@ -35,7 +38,7 @@ func (r *run) judgeReady(now, lag int64) {
 		}
 		r.release(p)
 		if n := stats.SourceLoads + stats.Writes + stats.WritesFailed; n != p.asked {
-			if p.asked = n; p.firstAsk <= source {
+			if p.asked = n; p.firstAsk <= source && now-source > int64(writeEnds) {
 				p.firstAsk = now
 			}
 		}
