@@ -77,7 +77,8 @@ type Config struct {
 	// per second, a burst of 20 or what loads all options twice, 2 at once; of
 	// FamilyBudget: 20 per second, a burst of 40, 2 at once. N processes that find
 	// the cache dead send the source at most N × Rate requests per second, after
-	// N × Burst at first. Without a Cache what is announced is read by the budget, too:
+	// N × Burst at first; probes of a source that fails, at most two a second, come
+	// beside that. Without a Cache what is announced is read by the budget, too:
 	// more changes than Rate per second are seen together, within 1/Rate.
 	OptionBudget Budget
 	FamilyBudget Budget

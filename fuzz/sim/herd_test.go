@@ -234,10 +234,10 @@ func judgeHerd(l herdLoad, since, until time.Duration) string {
 	return ""
 }
 
-// A fleet that starts within a minute does not come into step, and one that is
+// R41: a fleet that starts within a minute does not come into step, and one that is
 // brought into step, by a deploy or an outage, does not stay so. With pushes it
 // asks for nothing at all.
-func TestHerdIsNotInStep(t *testing.T) {
+func TestR41AHerdIsNotInStep(t *testing.T) {
 	const minute, outage = time.Minute, 2 * time.Minute
 	for _, h := range []herd{
 		{name: "a minute", arrival: minute, ends: 2 * minute},
