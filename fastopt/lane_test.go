@@ -120,11 +120,7 @@ func (s *oneInThree) Load(ctx context.Context, ns string, names []string) []tier
 	if s.n.Add(1)%3 > 0 {
 		return s.Source.Load(ctx, ns, names)
 	}
-	results := make([]tiers.Result, len(names))
-	for i, name := range names {
-		results[i] = tiers.Result{Record: tiers.Record{Name: name}, Err: errDown}
-	}
-	return results
+	return allDown(names)
 }
 
 // Retries are at most a tenth of the first attempts, and one a second.
@@ -196,11 +192,7 @@ func (c *tardy) Load(ctx context.Context, ns string, names []string) []tiers.Res
 	if names[0] == "foo" && c.met.CompareAndSwap(false, true) {
 		time.Sleep(20 * time.Millisecond)
 	}
-	results := make([]tiers.Result, len(names))
-	for i, name := range names {
-		results[i] = tiers.Result{Record: tiers.Record{Name: name}, Err: errDown}
-	}
-	return results
+	return allDown(names)
 }
 
 // R7: a flight that a push has made old comes out of the cache after the one that

@@ -252,11 +252,7 @@ func (c *late) Load(ctx context.Context, ns string, names []string) []tiers.Resu
 		return c.Cache.Load(ctx, ns, names)
 	}
 	time.Sleep(150 * time.Millisecond)
-	results := make([]tiers.Result, len(names))
-	for i, name := range names {
-		results[i] = tiers.Result{Record: tiers.Record{Name: name}, Err: errDown}
-	}
-	return results
+	return allDown(names)
 }
 
 func TestAProcessThatStarvesBlamesNoTier(t *testing.T) {

@@ -88,6 +88,15 @@ func (w *world) sourceFails() {
 func (w *world) allFail() { w.cacheGetFails(); w.cacheSetFails(); w.sourceFails() }
 func (w *world) heal()    { w.cache.Heal(); w.source.Heal() }
 
+// allDown is what a tier that is down answers.
+func allDown(names []string) []tiers.Result {
+	results := make([]tiers.Result, len(names))
+	for i, name := range names {
+		results[i] = tiers.Result{Record: tiers.Record{Name: name}, Err: errDown}
+	}
+	return results
+}
+
 // row is what the source holds, "" for nothing.
 func (w *world) row(name string) string {
 	r := w.rows.Load(context.Background(), "default", []string{name})[0]
