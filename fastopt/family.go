@@ -87,7 +87,7 @@ func (f *Family[T]) Load(ctx context.Context, key string) Reading[T] {
 	if err != nil {
 		return Reading[T]{Value: unbox[T](f.core.fallback), Err: failed("load", f.core.name+"/"+key, err)}
 	}
-	return reading[T](k.m.loadKeys(ctx, k)[0])
+	return reading[T](k.m.loadKey(ctx, k))
 }
 
 // Set writes a member's value as Option.Set does.

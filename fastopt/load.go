@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -20,7 +21,9 @@ type waiter struct {
 	token   uint64 // of the key when the waiter came
 	bound   patience
 	landing <-chan singleflight.Result
-	err     error // why it waits no more
+	later   bool  // it joins a flight when its key may be asked for again
+	settled bool  // it waits no more …
+	err     error // … for this reason; nil: its key is confirmed
 }
 
 // A patience is how long a waiter waits, and why so long.
@@ -47,7 +50,7 @@ func (c *core) load(ctx context.Context) Reading[any] {
 		if r := k.reading(); r.State == Fresh && !k.m.isClosed() {
 			return r
 		}
-		return k.m.loadKeys(ctx, k)[0]
+		return k.m.loadKey(ctx, k)
 	}
 	r := c.reading()
 	if r.Origin != Override {
@@ -60,88 +63,118 @@ func (c *core) load(ctx context.Context) Reading[any] {
 // since the call began, if a tier gives one in time.
 func (m *Manager) loadKeys(ctx context.Context, keys ...*key) []Reading[any] {
 	all := make([]waiter, len(keys))
-	var waiting []*waiter
 	for i, k := range keys {
-		k.outlive(m.now())
-		all[i] = waiter{k: k, token: k.token()}
-		if k.cell.load().kind == kindOverride {
-			continue
-		}
-		if m.isClosed() {
-			all[i].err = ErrClosed
-		} else if !k.confirmedSince(all[i].token) {
-			all[i].bound = k.patienceOf()
-			waiting = append(waiting, &all[i])
-		}
+		all[i] = k.come()
 	}
-	if len(waiting) > 0 {
-		m.await(orEnded(ctx), waiting)
-	}
+	m.await(orEnded(ctx), all)
 	readings := make([]Reading[any], len(keys))
-	for i, w := range all {
-		readings[i] = w.k.readingSince(w.token)
-		// Of many, one may have become fresh after its own patience ended.
-		if w.err != nil && (readings[i].State != Fresh || errors.Is(w.err, ErrClosed)) {
-			readings[i].Err = failed("load", w.k.full, w.err)
-		}
+	for i := range all {
+		readings[i] = all[i].reading()
 	}
 	return readings
+}
+
+// loadKey is loadKeys for one key.
+func (m *Manager) loadKey(ctx context.Context, k *key) Reading[any] {
+	one := [1]waiter{k.come()}
+	m.await(orEnded(ctx), one[:])
+	return one[0].reading()
+}
+
+// come returns a waiter that comes to k now.
+func (k *key) come() waiter {
+	k.outlive(k.m.now())
+	w := waiter{k: k, token: k.token()}
+	switch w.settled = true; {
+	case k.cell.load().kind == kindOverride:
+	case k.m.isClosed():
+		w.err = ErrClosed
+	case !k.confirmedSince(w.token):
+		w.settled, w.bound = false, k.patienceOf()
+	}
+	return w
+}
+
+// reading is what w waited for, or why it did not get that.
+func (w *waiter) reading() Reading[any] {
+	r := w.k.readingSince(w.token)
+	// Of many, one may have become fresh after its own patience ended.
+	if w.err != nil && (r.State != Fresh || errors.Is(w.err, ErrClosed)) {
+		r.Err = failed("load", w.k.full, w.err)
+	}
+	return r
 }
 
 // await returns when each waiter's key is confirmed, or an attempt for it has
 // failed, or its patience or ctx has ended. It joins the next attempt after a
 // failure, and makes none earlier.
-func (m *Manager) await(ctx context.Context, waiting []*waiter) {
-	if m.cfg.Cache == nil && m.cfg.Source == nil {
+func (m *Manager) await(ctx context.Context, all []waiter) {
+	if m.cfg.Cache == nil && m.cfg.Source == nil || !anyWaits(all) {
 		return // nobody could tell
 	}
+	timer := time.NewTimer(m.cfg.LoadTimeout) // for one wait after the other
+	defer timer.Stop()
 	// A flight that is joined may have asked longer ago than the TTL (R51), or
 	// give way to one that a push started. The next ones do not.
 	for range 3 {
-		m.board(ctx, waiting)
-		var rest []*waiter
-		for _, w := range waiting {
-			if m.land(ctx, w); w.err == nil && !w.k.confirmedSince(w.token) {
-				rest = append(rest, w)
+		m.board(ctx, all, timer)
+		for i := range all {
+			if w := &all[i]; !w.settled {
+				m.land(ctx, w, timer)
+				w.settled = w.err != nil || w.k.confirmedSince(w.token)
 			}
 		}
-		if waiting = rest; len(waiting) == 0 {
+		if !anyWaits(all) {
 			return
 		}
 	}
-	for _, w := range waiting {
-		w.err = because(ErrUnavailable, "no tier gave an answer of within the TTL")
+	for i := range all {
+		if w := &all[i]; !w.settled {
+			w.err = because(ErrUnavailable, "no tier gave an answer of within the TTL")
+		}
 	}
+}
+
+func anyWaits(all []waiter) bool {
+	return slices.ContainsFunc(all, func(w waiter) bool { return !w.settled })
 }
 
 // board has each waiter join a flight: at once, or, if the last attempt for its
 // key has failed, when the next is due.
-func (m *Manager) board(ctx context.Context, waiting []*waiter) {
+func (m *Manager) board(ctx context.Context, all []waiter, timer *time.Timer) {
 	if ctx.Err() != nil {
 		return // land says so
 	}
-	var now, later []*waiter
-	for _, w := range waiting {
-		if w.k.retryAt.Load() <= m.now() {
-			now = append(now, w)
-		} else {
-			later = append(later, w)
+	var atOnce, later int
+	for i := range all {
+		switch w := &all[i]; {
+		case w.settled:
+		case w.k.retryAt.Load() <= m.now():
+			w.later = false
+			atOnce++
+		default:
+			w.later = true
+			later++
 		}
 	}
-	if len(now) > 0 {
-		m.loader.join(now)
+	if atOnce > 0 {
+		m.loader.join(all, false)
 	}
-	if len(later) > 0 && m.backOff(ctx, later) {
-		m.loader.join(later)
+	if later > 0 && m.backOff(ctx, all, timer) {
+		m.loader.join(all, true)
 	}
 }
 
-// backOff waits until all keys may be asked for again, and reports whether they
-// may. It waits no longer than the most patient waiter.
-func (m *Manager) backOff(ctx context.Context, waiting []*waiter) bool {
+// backOff waits until the keys of all who join later may be asked for again, and
+// reports whether they may. It waits no longer than the most patient of them.
+func (m *Manager) backOff(ctx context.Context, all []waiter, timer *time.Timer) bool {
 	var at int64
 	var ends time.Time
-	for _, w := range waiting {
+	for i := range all {
+		w := &all[i]
+		if w.settled || !w.later {
+			continue
+		}
 		at = max(at, w.k.retryAt.Load())
 		if w.bound.ends.After(ends) {
 			ends = w.bound.ends
@@ -152,16 +185,13 @@ func (m *Manager) backOff(ctx context.Context, waiting []*waiter) bool {
 		return true
 	}
 	left := time.Until(ends)
-	m.pause(ctx, min(wait, left), nil)
+	m.pause(ctx, timer, min(wait, left), nil)
 	return wait <= left && ctx.Err() == nil && !m.isClosed()
 }
 
 // land waits for the landing of w's flight.
-func (m *Manager) land(ctx context.Context, w *waiter) {
-	if w.err != nil {
-		return
-	}
-	res, landed := m.pause(ctx, time.Until(w.bound.ends), w.landing)
+func (m *Manager) land(ctx context.Context, w *waiter, timer *time.Timer) {
+	res, landed := m.pause(ctx, timer, time.Until(w.bound.ends), w.landing)
 	switch {
 	case landed:
 		w.err = res.Val.(*flight).err
@@ -176,7 +206,7 @@ func (m *Manager) land(ctx context.Context, w *waiter) {
 }
 
 // pause waits for a landing, at most for d and until ctx ends or m is closed.
-func (m *Manager) pause(ctx context.Context, d time.Duration, landing <-chan singleflight.Result) (_ singleflight.Result, landed bool) {
+func (m *Manager) pause(ctx context.Context, timer *time.Timer, d time.Duration, landing <-chan singleflight.Result) (_ singleflight.Result, landed bool) {
 	select {
 	case res := <-landing: // however impatient the waiter
 		return res, true
@@ -185,12 +215,11 @@ func (m *Manager) pause(ctx context.Context, d time.Duration, landing <-chan sin
 	if d <= 0 {
 		return singleflight.Result{}, false
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
+	timer.Reset(d)
 	select {
 	case res := <-landing:
 		return res, true
-	case <-t.C:
+	case <-timer.C:
 	case <-ctx.Done():
 	case <-m.done:
 	}

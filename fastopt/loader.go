@@ -60,31 +60,40 @@ func (l *loader) start(keys ...*key) {
 	l.dispatchLocked()
 }
 
-// join starts or joins a flight for each waiter who needs one: who neither
-// finds what it waits for in memory by now, nor that an attempt has just failed.
-func (l *loader) join(waiters []*waiter) {
-	for _, w := range waiters {
-		point.At(point.FlightJoin, l.m, w.k.full)
+// join starts or joins a flight for each waiter, of those who join later or at
+// once, who needs one: who neither finds what it waits for in memory by now, nor
+// that an attempt has just failed.
+func (l *loader) join(all []waiter, later bool) {
+	for i := range all {
+		if w := &all[i]; !w.settled && w.later == later {
+			point.At(point.FlightJoin, l.m, w.k.full)
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, w := range waiters {
-		if l.flights[w.k.full] == nil {
-			if w.k.confirmedSince(w.token) {
-				continue
-			}
-			if failure := w.k.lastErr.Load(); failure != nil && w.k.retryAt.Load() > l.m.now() {
-				w.err = *failure
-				continue
-			}
+	for i := range all {
+		if w := &all[i]; !w.settled && w.later == later {
+			l.joinLocked(w)
 		}
-		f := l.boardLocked(w.k)
-		// The function must run no user code: a panic in it would end the process,
-		// and a Goexit would leave its waiters for ever. It is called only for f:
-		// while f is in flights, under mu, a call that waits for it has not ended.
-		w.landing = l.group.DoChan(w.k.full, func() (any, error) { return f.landed(), nil })
 	}
 	l.dispatchLocked()
+}
+
+func (l *loader) joinLocked(w *waiter) {
+	if l.flights[w.k.full] == nil {
+		if w.settled = w.k.confirmedSince(w.token); w.settled {
+			return
+		}
+		if failure := w.k.lastErr.Load(); failure != nil && w.k.retryAt.Load() > l.m.now() {
+			w.settled, w.err = true, *failure
+			return
+		}
+	}
+	f := l.boardLocked(w.k)
+	// The function must run no user code: a panic in it would end the process,
+	// and a Goexit would leave its waiters for ever. It is called only for f:
+	// while f is in flights, under mu, a call that waits for it has not ended.
+	w.landing = l.group.DoChan(w.k.full, func() (any, error) { return f.landed(), nil })
 }
 
 // boardLocked starts or joins the flight of k. One that was sent before the

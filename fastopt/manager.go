@@ -281,15 +281,13 @@ func (m *Manager) checkSource(ctx context.Context) error {
 // back on.
 func (m *Manager) loadAll(ctx context.Context) error {
 	ends := time.Now().Add(m.cfg.LoadTimeout)
-	var cold []*waiter
+	var cold []waiter
 	for _, k := range m.keys {
 		if token := k.token(); !k.confirmedSince(token) {
-			cold = append(cold, &waiter{k: k, token: token, bound: patience{d: m.cfg.LoadTimeout, ends: ends}})
+			cold = append(cold, waiter{k: k, token: token, bound: patience{d: m.cfg.LoadTimeout, ends: ends}})
 		}
 	}
-	if len(cold) > 0 {
-		m.await(ctx, cold)
-	}
+	m.await(ctx, cold)
 	for _, w := range cold {
 		if w.err != nil {
 			return failed("load", w.k.name, w.err)

@@ -1,0 +1,202 @@
+package fastopt
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fastopt/fastopt-go/tiers"
+	"github.com/fastopt/fastopt-go/tiers/memory"
+)
+
+// What a miss costs beside the tiers and the decoder. The tiers here do as
+// little as a tier can: one allocation per call, for its results, which is
+// counted and taken off, as is what decoding takes. own-allocs/op is the rest, per
+// key; member-allocs/op is the part of it that creates the member of a family, so
+// that the remainder is that of the load.
+
+// A lean tier answers every name with one value, or, as a cache, lacks it.
+type lean struct {
+	calls  atomic.Int64 // each makes one allocation
+	misses bool         // of the cache
+}
+
+type leanSource struct {
+	tiers.Source
+	*lean
+}
+
+type leanCache struct {
+	tiers.Cache
+	*lean
+}
+
+var (
+	leanData  = []byte("7")
+	leanStamp = tiers.Stamp{Epoch: 1, Revision: 1}
+)
+
+func (s *lean) answer(names []string, err error) []tiers.Result {
+	s.calls.Add(1)
+	results := make([]tiers.Result, len(names))
+	for i, name := range names {
+		if err != nil {
+			results[i].Name, results[i].Err = name, err
+		} else {
+			results[i].Record = tiers.Record{Name: name, Kind: tiers.Value, Stamp: leanStamp, Data: leanData}
+		}
+	}
+	return results
+}
+
+func (s leanSource) Load(_ context.Context, _ string, names []string) []tiers.Result {
+	return s.answer(names, nil)
+}
+
+func (s leanCache) Load(_ context.Context, _ string, names []string) []tiers.Result {
+	if s.misses {
+		return s.answer(names, tiers.ErrMiss)
+	}
+	return s.answer(names, nil)
+}
+
+func (s leanCache) Lease(_ context.Context, _ string, names []string, _ time.Duration) ([]bool, error) {
+	s.calls.Add(1)
+	held := make([]bool, len(names))
+	for i := range held {
+		held[i] = true
+	}
+	return held, nil
+}
+
+func (s leanCache) Fill(_ context.Context, _ string, fills []tiers.Fill) []tiers.FillResult {
+	s.calls.Add(1)
+	results := make([]tiers.FillResult, len(fills))
+	for i := range results {
+		results[i].Stored = true
+	}
+	return results
+}
+
+// BenchmarkMiss loads members of a family that are not in memory: where the
+// cache holds them, and where only the source does, which the cache is then filled
+// from; one Load after the other, 500 in one, and by Get in the background.
+func BenchmarkMiss(b *testing.B) {
+	for _, where := range []string{"cache", "source"} {
+		for _, how := range []struct {
+			name string
+			load func(b *testing.B, m *Manager, f *Family[int], keys []string)
+		}{{"load", missByLoad}, {"batch", missByBatch}, {"get", missByGet}} {
+			b.Run(where+"/"+how.name, func(b *testing.B) {
+				tier := &lean{misses: where == "source"}
+				m, f := openLean(b, tier, b.N+1)
+				keys := make([]string, b.N)
+				for i := range keys {
+					keys[i] = fmt.Sprintf("tenant-%07d", i)
+				}
+				before := tier.calls.Load()
+				b.ReportAllocs()
+				b.ResetTimer()
+				took := mallocs(func() { how.load(b, m, f, keys) })
+				b.StopTimer()
+				own := float64(took) - float64(tier.calls.Load()-before)
+				b.ReportMetric(own/float64(b.N)-decodeAllocs(f), "own-allocs/op")
+				b.ReportMetric(memberAllocs(b, f, b.N), "member-allocs/op")
+			})
+		}
+	}
+}
+
+// openLean opens a manager of one family of as many members as that.
+func openLean(b *testing.B, tier *lean, members int) (*Manager, *Family[int]) {
+	b.Helper()
+	var r Registry
+	f := DeclareFamily(&r, FamilySpec[int]{Prefix: "limit", Default: 1, TTL: time.Hour, MaxEntries: members})
+	m, err := Open(b.Context(), Config{
+		Cache: leanCache{struct{ tiers.Cache }{memory.NewCache()}, tier}, Source: leanSource{memory.NewSource(), tier},
+		Relay: Never, FamilyBudget: Budget{Rate: 10_000, Burst: 10_000, AtOnce: 64},
+	}, &r)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.loader.members.bucket.SetLimit(1e9) // no miss waits for the budget
+	b.Cleanup(func() { m.Close() })
+	return m, f
+}
+
+func missByLoad(b *testing.B, _ *Manager, f *Family[int], keys []string) {
+	ctx := b.Context()
+	for _, key := range keys {
+		if r := f.Load(ctx, key); r.Value != 7 || r.Err != nil {
+			b.Fatalf("%+v", r)
+		}
+	}
+}
+
+func missByBatch(b *testing.B, m *Manager, f *Family[int], keys []string) {
+	ctx, full := b.Context(), make([]string, len(keys))
+	b.StopTimer()
+	for i, key := range keys {
+		full[i] = "limit/" + key
+	}
+	b.StartTimer()
+	for len(full) > 0 {
+		n := min(len(full), tiers.MaxBatch)
+		readings, err := m.Load(ctx, full[:n]...)
+		if r := readings[full[0]]; err != nil || r.Err != nil || r.Value != 7 {
+			b.Fatalf("%+v, %v", r, err)
+		}
+		full = full[n:]
+	}
+}
+
+func missByGet(b *testing.B, m *Manager, f *Family[int], keys []string) {
+	for len(keys) > 0 {
+		n := min(len(keys), tiers.MaxBatch)
+		for _, key := range keys[:n] {
+			f.Get(key)
+		}
+		for _, key := range keys[:n] {
+			for f.Get(key) != 7 {
+				runtime.Gosched()
+			}
+		}
+		keys = keys[n:]
+	}
+}
+
+func mallocs(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.Mallocs - before.Mallocs
+}
+
+func decodeAllocs(f *Family[int]) float64 {
+	return testing.AllocsPerRun(1000, func() {
+		if v, err := f.core.codec.decodeValue(leanData); v != 7 || err != nil {
+			panic("it does not decode")
+		}
+	})
+}
+
+// memberAllocs is what creating one of n members takes.
+func memberAllocs(b *testing.B, f *Family[int], n int) float64 {
+	_, fresh := openLean(b, &lean{}, n+1)
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("tenant-%07d", i)
+	}
+	took := mallocs(func() {
+		for _, key := range keys {
+			if _, err := fresh.core.memberKey(key); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	return float64(took) / float64(n)
+}
