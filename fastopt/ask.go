@@ -26,6 +26,8 @@ type question struct {
 }
 
 var (
+	errCacheMiss = fmt.Errorf("cache: %w", tiers.ErrMiss)
+
 	errUnfed = errors.New("nobody feeds it")
 	errEpoch = errors.New("its entry is of another history")
 	errOlder = errors.New("it answers of an older history than is known")
@@ -36,7 +38,7 @@ var (
 func (l *loader) askCache(fs []*flight) []question {
 	m := l.m
 	var rest []question
-	var ask []*flight
+	ask := fs[:0] // fs is the batch's own
 	for _, f := range fs {
 		switch {
 		case m.marks.use() == nil:
@@ -51,7 +53,7 @@ func (l *loader) askCache(fs []*flight) []question {
 	results, start := m.loadFromCache(ask)
 	sure := m.marks.lookFor(results)
 	for i, f := range ask {
-		rest = l.cacheSaid(rest, f, results[i], start, sure)
+		rest = l.cacheSaid(rest, f, &results[i], start, sure)
 	}
 	return rest
 }
@@ -90,10 +92,13 @@ func failedAll(names []string, err error) []tiers.Result {
 
 // cacheSaid publishes one result of the cache, or adds it to the rest. sure: what
 // is known of the mark is newer than the result, if that matters.
-func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int64, sure bool) []question {
+func (l *loader) cacheSaid(rest []question, f *flight, r *tiers.Result, start int64, sure bool) []question {
 	q := question{flight: f, fill: true}
 	if r.Err != nil {
-		q.cause = fmt.Errorf("cache: %w", r.Err)
+		q.cause = errCacheMiss
+		if r.Err != tiers.ErrMiss {
+			q.cause = fmt.Errorf("cache: %w", r.Err)
+		}
 		l.m.stats.cacheMisses.Add(1)
 		if c, ok := errors.AsType[*tiers.CorruptError](r.Err); ok {
 			l.m.stats.corrupt.Add(1)
@@ -112,27 +117,36 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 		switch {
 		case !marks.unheard(r.Stamp.Epoch):
 		case marks.marked.Load() == 0:
-			q.said, q.unfed = nil, &a // the source may be behind: what is there is the relay's concern
+			q.said, q.unfed = nil, a.kept() // the source may be behind: what is there is the relay's concern
 		case !sure:
 			q.said = nil
 		}
 		return append(rest, q)
 	case !marks.fed():
-		q.cause, q.unfed = errUnfed, &a
+		q.cause, q.unfed = errUnfed, a.kept()
 		return append(rest, q)
 	}
 	if f.k.mayLinger(&a) {
-		l.m.work.Go(func() {
-			if q.cause = l.settle(f, &a); q.cause != nil {
-				l.askSource([]question{q})
-			}
-		})
+		l.settleAlone(q, a)
 		return rest
 	}
 	if q.cause = l.settle(f, &a); q.cause != nil {
 		return append(rest, q)
 	}
 	return rest
+}
+
+// kept returns a copy of a that outlives the batch.
+func (a answer) kept() *answer { return &a }
+
+// settleAlone settles what the cache said, a, whose decoding runs code of the
+// user, on a goroutine of its own.
+func (l *loader) settleAlone(q question, a answer) {
+	l.m.work.Go(func() {
+		if q.cause = l.settle(q.flight, &a); q.cause != nil {
+			l.askSource([]question{q})
+		}
+	})
 }
 
 // askSource asks the source for all questions, but for those that another
@@ -190,7 +204,7 @@ func (l *loader) ask(qs []question) {
 		if a := m.answerOf(q.flight, results[i].Record, start, Source); q.k.mayLinger(&a) {
 			slow, late = append(slow, q), append(late, a)
 		} else {
-			fills = append(fills, l.sourceSaid(q, &a)...)
+			fills = l.sourceSaid(fills, q, &a)
 		}
 	}
 	fills = append(fills, l.settleApart(slow, late)...)
@@ -245,7 +259,7 @@ func (l *loader) settleApart(qs []question, as []answer) (fills []filling) {
 	defer close(over)
 	for i, q := range qs {
 		l.m.work.Go(func() {
-			mine := l.sourceSaid(q, &as[i])
+			mine := l.sourceSaid(nil, q, &as[i])
 			select {
 			case <-over:
 				l.m.fill(l.m.ctx, mine)
@@ -264,13 +278,13 @@ func (l *loader) settleApart(qs []question, as []answer) (fills []filling) {
 	return fills
 }
 
-// sourceSaid publishes one answer of the source and returns what the cache is
-// to get: nothing invalid.
-func (l *loader) sourceSaid(q question, a *answer) []filling {
+// sourceSaid publishes one answer of the source and adds to fills what the cache
+// is to get: nothing invalid.
+func (l *loader) sourceSaid(fills []filling, q question, a *answer) []filling {
 	l.settle(q.flight, a)
 	if l.m.marks.use() == nil || !q.fill || a.err != nil {
 		q.k.clean(q.dirty)
-		return nil
+		return fills
 	}
 	rec := a.rec
 	switch contradicted := q.contradicted(rec); {
@@ -278,14 +292,14 @@ func (l *loader) sourceSaid(q question, a *answer) []filling {
 		q.replace = q.said.Raw
 	case q.said != nil && q.said.Stamp == rec.Stamp:
 		q.k.clean(q.dirty)
-		return nil // it has it
+		return fills // it has it
 	}
 	if q.doubt {
 		// A repair is to leave the newest stamp there: an older "absent" would
 		// let the late fill of a value deleted since come back (I9).
 		rec.NoRow = false
 	}
-	return []filling{{k: q.k, rec: rec, asked: a.asked, replace: q.replace, dirty: q.dirty}}
+	return append(fills, filling{k: q.k, rec: rec, asked: a.asked, replace: q.replace, dirty: q.dirty})
 }
 
 // contradicted reports whether what the cache said is no commit of the source's:

@@ -137,19 +137,19 @@ func missByLoad(b *testing.B, _ *Manager, f *Family[int], keys []string) {
 }
 
 func missByBatch(b *testing.B, m *Manager, f *Family[int], keys []string) {
-	ctx, full := b.Context(), make([]string, len(keys))
-	b.StopTimer()
-	for i, key := range keys {
-		full[i] = "limit/" + key
-	}
-	b.StartTimer()
-	for len(full) > 0 {
-		n := min(len(full), tiers.MaxBatch)
-		readings, err := m.Load(ctx, full[:n]...)
-		if r := readings[full[0]]; err != nil || r.Err != nil || r.Value != 7 {
-			b.Fatalf("%+v, %v", r, err)
+	ctx := b.Context()
+	for len(keys) > 0 {
+		n := min(len(keys), tiers.MaxBatch)
+		members := make([]*key, n)
+		for i := range members {
+			members[i], _ = f.core.memberKey(keys[i])
 		}
-		full = full[n:]
+		for _, r := range m.loadKeys(ctx, members...) {
+			if r.Err != nil || r.Value != 7 {
+				b.Fatalf("%+v", r)
+			}
+		}
+		keys = keys[n:]
 	}
 }
 

@@ -123,9 +123,10 @@ func (n *lane) pumpLocked() {
 // since its first flight began, the younger flight asks for both, in whatever
 // order they got here. Only it is known to the loader as the key's, so only it can
 // make room for the next.
-func (n *lane) takeLocked() (qs []question) {
-	var rest []question
-	at := map[*key]int{}
+func (n *lane) takeLocked() []question {
+	qs := make([]question, 0, min(len(n.queue), tiers.MaxBatch))
+	rest := n.queue[:0]
+	at := make(map[*key]int, cap(qs))
 	for _, q := range n.queue {
 		switch i, twice := at[q.k]; {
 		case twice && q.token < qs[i].token:
@@ -140,6 +141,7 @@ func (n *lane) takeLocked() (qs []question) {
 			rest = append(rest, q)
 		}
 	}
+	clear(n.queue[len(rest):]) // what landed is not kept from the collector
 	n.queue = rest
 	return qs
 }

@@ -20,28 +20,29 @@ import (
 const maxWaits = 2
 
 // lease returns the questions that this process is to ask the source, and parks
-// the flights of the others.
+// the flights of the others. It reorders qs.
 func (l *loader) lease(qs []question) (mine []question) {
-	var want []question
 	cache := l.m.marks.use()
 	share := cache != nil && l.m.cfg.Source != nil && l.m.marks.current() // else no fill will come
-	for _, q := range qs {
+	n := 0
+	for i, q := range qs {
 		missing := errors.Is(q.cause, tiers.ErrMiss) || q.cause == errEpoch || q.cause == errBehind
-		if share && missing && q.fill && q.waited < maxWaits {
-			want = append(want, q)
-		} else {
-			mine = append(mine, q)
+		if !share || !missing || !q.fill || q.waited >= maxWaits {
+			qs[i], qs[n] = qs[n], q
+			n++
 		}
 	}
+	mine, want := qs[:n], qs[n:]
 	if len(want) == 0 {
 		return mine
 	}
 	for i, held := range l.m.leases(cache, want) {
+		q := want[i]
 		if held {
-			want[i].k.leased.Store(l.m.now() + int64(l.m.cfg.LeaseTime))
+			q.k.leased.Store(l.m.now() + int64(l.m.cfg.LeaseTime))
 		}
-		if held || want[i].k.leased.Load() > l.m.now() || !l.park(want[i].flight) {
-			mine = append(mine, want[i])
+		if held || q.k.leased.Load() > l.m.now() || !l.park(q.flight) {
+			mine = append(mine, q) // over what of want was looked at
 		}
 	}
 	return mine
@@ -78,7 +79,7 @@ func (l *loader) park(f *flight) bool {
 	case l.closed, !l.m.pushUp.Load():
 		return false
 	case l.flights[f.k.full] != f: // a push came already: who waits for f joins its successor
-		close(f.done)
+		f.wake()
 		return true
 	}
 	l.m.stats.leaseWaits.Add(1)

@@ -20,10 +20,16 @@ type waiter struct {
 	k       *key
 	token   uint64 // of the key when the waiter came
 	bound   patience
-	landing <-chan singleflight.Result
+	landing landing
 	later   bool  // it joins a flight when its key may be asked for again
 	settled bool  // it waits no more …
 	err     error // … for this reason; nil: its key is confirmed
+}
+
+// A landing is that of a flight. Zero: there is none.
+type landing struct {
+	first  *flight                    // who waits for it came first, and waits for the flight itself …
+	shared <-chan singleflight.Result // … or came later, and shares it
 }
 
 // A patience is how long a waiter waits, and why so long.
@@ -185,16 +191,16 @@ func (m *Manager) backOff(ctx context.Context, all []waiter, timer *time.Timer) 
 		return true
 	}
 	left := time.Until(ends)
-	m.pause(ctx, timer, min(wait, left), nil)
+	m.pause(ctx, timer, min(wait, left), landing{})
 	return wait <= left && ctx.Err() == nil && !m.isClosed()
 }
 
 // land waits for the landing of w's flight.
 func (m *Manager) land(ctx context.Context, w *waiter, timer *time.Timer) {
-	res, landed := m.pause(ctx, timer, time.Until(w.bound.ends), w.landing)
+	f := m.pause(ctx, timer, time.Until(w.bound.ends), w.landing)
 	switch {
-	case landed:
-		w.err = res.Val.(*flight).err
+	case f != nil:
+		w.err = f.err
 	case m.isClosed():
 		w.err = ErrClosed
 	case ctx.Err() != nil:
@@ -202,28 +208,37 @@ func (m *Manager) land(ctx context.Context, w *waiter, timer *time.Timer) {
 	default:
 		w.err = w.impatience()
 	}
-	w.landing = nil
+	w.landing = landing{}
 }
 
-// pause waits for a landing, at most for d and until ctx ends or m is closed.
-func (m *Manager) pause(ctx context.Context, timer *time.Timer, d time.Duration, landing <-chan singleflight.Result) (_ singleflight.Result, landed bool) {
+// pause waits for a landing, at most for d and until ctx ends or m is closed, and
+// returns the flight, nil if it did not land.
+func (m *Manager) pause(ctx context.Context, timer *time.Timer, d time.Duration, l landing) *flight {
+	var first <-chan struct{}
+	if l.first != nil {
+		first = l.first.done
+	}
 	select {
-	case res := <-landing: // however impatient the waiter
-		return res, true
+	case <-first: // however impatient the waiter
+		return l.first
+	case res := <-l.shared:
+		return res.Val.(*flight)
 	default:
 	}
 	if d <= 0 {
-		return singleflight.Result{}, false
+		return nil
 	}
 	timer.Reset(d)
 	select {
-	case res := <-landing:
-		return res, true
+	case <-first:
+		return l.first
+	case res := <-l.shared:
+		return res.Val.(*flight)
 	case <-timer.C:
 	case <-ctx.Done():
 	case <-m.done:
 	}
-	return singleflight.Result{}, false
+	return nil
 }
 
 // impatience says that w waited for as long as it was to, and what is known of

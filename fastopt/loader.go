@@ -12,7 +12,8 @@ import (
 
 // Flights: one load per key and token, however many ask. They belong to the
 // library: their deadline is its own, a caller may leave, and the answer is
-// published all the same. Flights started together travel in one batch, so
+// published all the same. Who comes first waits for the flight itself, so that a
+// flight that nobody shares takes no goroutine; all others share singleflight's. Flights started together travel in one batch, so
 // that any number of options costs one round trip per tier; a few batches may
 // be under way at once, so that a slow one delays no other key. What the cache
 // does not settle waits in a lane for the source (lane.go).
@@ -22,7 +23,7 @@ const maxBatches = 4
 // A loader runs the flights of one manager.
 type loader struct {
 	m     *Manager
-	group singleflight.Group // who waits for which flight
+	group singleflight.Group // who shares which flight
 
 	mu      sync.Mutex
 	flights map[string]*flight // guarded by mu: newest flight per key, until it lands
@@ -41,8 +42,8 @@ type flight struct {
 	queued bool          // guarded by mu
 	parked *time.Timer   // guarded by mu; not nil: it waits for another process to fill the cache
 	waited int           // the batch's, guarded by mu while parked: times that it was parked
-	done   chan struct{} // closed when it lands
-	err    error         // written before done is closed
+	done   chan struct{} // guarded by mu while somebody may join: closed when it lands; nil: nobody waits
+	err    error         // written before it lands
 
 	// The batch's: what became of the cache's part.
 	blind bool      // it was not asked or did not answer, and will announce nothing
@@ -54,6 +55,9 @@ type flight struct {
 func (l *loader) start(keys ...*key) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return
+	}
 	for _, k := range keys {
 		l.boardLocked(k)
 	}
@@ -89,11 +93,20 @@ func (l *loader) joinLocked(w *waiter) {
 			return
 		}
 	}
+	if l.closed {
+		w.settled, w.err = true, ErrClosed
+		return
+	}
 	f := l.boardLocked(w.k)
+	if f.done == nil {
+		f.done = make(chan struct{})
+		w.landing = landing{first: f}
+		return
+	}
 	// The function must run no user code: a panic in it would end the process,
 	// and a Goexit would leave its waiters for ever. It is called only for f:
 	// while f is in flights, under mu, a call that waits for it has not ended.
-	w.landing = l.group.DoChan(w.k.full, func() (any, error) { return f.landed(), nil })
+	w.landing = landing{shared: l.group.DoChan(w.k.full, func() (any, error) { return f.landed(), nil })}
 }
 
 // boardLocked starts or joins the flight of k. One that was sent before the
@@ -110,16 +123,10 @@ func (l *loader) boardLocked(k *key) *flight {
 			l.unparkLocked(f)
 		}
 	case f == nil || f.token != token:
-		f = &flight{k: k, token: token, dirty: k.dirtied.Load(), done: make(chan struct{})}
-		if l.closed {
-			f.err = ErrClosed
-			close(f.done)
-		} else {
-			f.queued = true
-			l.flights[k.full] = f
-			l.queue = append(l.queue, f)
-			k.due.Store(never) // until it lands
-		}
+		f = &flight{k: k, token: token, dirty: k.dirtied.Load(), queued: true}
+		l.flights[k.full] = f
+		l.queue = append(l.queue, f)
+		k.due.Store(never) // until it lands
 		l.group.Forget(k.full)
 	}
 	return f
@@ -170,14 +177,21 @@ func (l *loader) land(f *flight, asked int64, err error) {
 	if l.flights[f.k.full] == f {
 		delete(l.flights, f.k.full)
 	}
-	l.mu.Unlock()
+	l.mu.Unlock() // nobody joins it any more
 	for _, o := range f.older {
 		o.err = err
-		close(o.done)
+		o.wake()
 	}
-	close(f.done)
+	f.wake()
 	if f.k.fam == nil {
 		l.m.refresher.pokeBy(f.k.due.Load())
+	}
+}
+
+// wake lets who waits for f go on. Nobody may join it any more.
+func (f *flight) wake() {
+	if f.done != nil {
+		close(f.done)
 	}
 }
 
