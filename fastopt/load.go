@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -35,18 +34,17 @@ type landing struct {
 // A patience is how long a waiter waits, and why so long.
 type patience struct {
 	d     time.Duration
-	stale bool      // there is a value to fall back on
-	ends  time.Time // by the monotonic clock
+	ends  int64 // ns since Open
+	stale bool  // there is a value to fall back on
 }
 
 // patienceOf returns the patience of a Load of k that begins now.
-func (k *key) patienceOf() patience {
-	m := k.cell.load().tier()
+func (k *key) patienceOf(now int64) patience {
 	p := patience{d: k.m.cfg.LoadTimeout}
-	if m.kind != kindUnloaded && m.state(k.m.now(), k.lives, k.token()) == Stale {
+	if m := k.cell.load().tier(); m.kind != kindUnloaded && m.state(now, k.lives, k.token()) == Stale {
 		p.d, p.stale = k.lives.patience, true
 	}
-	p.ends = time.Now().Add(p.d)
+	p.ends = now + int64(p.d)
 	return p
 }
 
@@ -70,7 +68,7 @@ func (c *core) load(ctx context.Context) Reading[any] {
 func (m *Manager) loadKeys(ctx context.Context, keys ...*key) []Reading[any] {
 	all := make([]waiter, len(keys))
 	for i, k := range keys {
-		all[i] = k.come()
+		all[i].come(k)
 	}
 	m.await(orEnded(ctx), all)
 	readings := make([]Reading[any], len(keys))
@@ -82,23 +80,28 @@ func (m *Manager) loadKeys(ctx context.Context, keys ...*key) []Reading[any] {
 
 // loadKey is loadKeys for one key.
 func (m *Manager) loadKey(ctx context.Context, k *key) Reading[any] {
-	one := [1]waiter{k.come()}
+	var one [1]waiter
+	one[0].come(k)
 	m.await(orEnded(ctx), one[:])
 	return one[0].reading()
 }
 
-// come returns a waiter that comes to k now.
-func (k *key) come() waiter {
-	k.outlive(k.m.now())
-	w := waiter{k: k, token: k.token()}
+// come lets w wait for k from now on.
+func (w *waiter) come(k *key) {
+	now := k.m.now()
+	k.outlive(now)
+	w.k, w.token = k, k.token()
+	top := k.cell.load()
 	switch w.settled = true; {
-	case k.cell.load().kind == kindOverride:
+	case top.kind == kindOverride:
 	case k.m.isClosed():
 		w.err = ErrClosed
-	case !k.confirmedSince(w.token):
-		w.settled, w.bound = false, k.patienceOf()
+	default:
+		said := top.tier()
+		if w.settled = said.key == k && said.confirmed(now, k.lives, w.token); !w.settled {
+			w.bound = k.patienceOf(now)
+		}
 	}
-	return w
 }
 
 // reading is what w waited for, or why it did not get that.
@@ -142,7 +145,12 @@ func (m *Manager) await(ctx context.Context, all []waiter) {
 }
 
 func anyWaits(all []waiter) bool {
-	return slices.ContainsFunc(all, func(w waiter) bool { return !w.settled })
+	for i := range all {
+		if !all[i].settled {
+			return true
+		}
+	}
+	return false
 }
 
 // board has each waiter join a flight: at once, or, if the last attempt for its
@@ -152,10 +160,11 @@ func (m *Manager) board(ctx context.Context, all []waiter, timer *time.Timer) {
 		return // land says so
 	}
 	var atOnce, later int
+	now := m.now()
 	for i := range all {
 		switch w := &all[i]; {
 		case w.settled:
-		case w.k.retryAt.Load() <= m.now():
+		case w.k.retryAt.Load() <= now:
 			w.later = false
 			atOnce++
 		default:
@@ -174,30 +183,26 @@ func (m *Manager) board(ctx context.Context, all []waiter, timer *time.Timer) {
 // backOff waits until the keys of all who join later may be asked for again, and
 // reports whether they may. It waits no longer than the most patient of them.
 func (m *Manager) backOff(ctx context.Context, all []waiter, timer *time.Timer) bool {
-	var at int64
-	var ends time.Time
+	var at, ends int64
 	for i := range all {
 		w := &all[i]
 		if w.settled || !w.later {
 			continue
 		}
-		at = max(at, w.k.retryAt.Load())
-		if w.bound.ends.After(ends) {
-			ends = w.bound.ends
-		}
+		at, ends = max(at, w.k.retryAt.Load()), max(ends, w.bound.ends)
 	}
-	wait := time.Duration(at - m.now())
+	now := m.now()
+	wait, left := time.Duration(at-now), time.Duration(ends-now)
 	if wait <= 0 || m.dark() { // then it fails at once
 		return true
 	}
-	left := time.Until(ends)
 	m.pause(ctx, timer, min(wait, left), landing{})
 	return wait <= left && ctx.Err() == nil && !m.isClosed()
 }
 
 // land waits for the landing of w's flight.
 func (m *Manager) land(ctx context.Context, w *waiter, timer *time.Timer) {
-	f := m.pause(ctx, timer, time.Until(w.bound.ends), w.landing)
+	f := m.pause(ctx, timer, time.Duration(w.bound.ends-m.now()), w.landing)
 	switch {
 	case f != nil:
 		w.err = f.err
@@ -214,23 +219,13 @@ func (m *Manager) land(ctx context.Context, w *waiter, timer *time.Timer) {
 // pause waits for a landing, at most for d and until ctx ends or m is closed, and
 // returns the flight, nil if it did not land.
 func (m *Manager) pause(ctx context.Context, timer *time.Timer, d time.Duration, l landing) *flight {
-	var first <-chan struct{}
-	if l.first != nil {
-		first = l.first.done
-	}
-	select {
-	case <-first: // however impatient the waiter
-		return l.first
-	case res := <-l.shared:
-		return res.Val.(*flight)
-	default:
-	}
-	if d <= 0 {
-		return nil
+	f := l.landed() // however impatient the waiter
+	if f != nil || d <= 0 {
+		return f
 	}
 	timer.Reset(d)
 	select {
-	case <-first:
+	case <-l.over():
 		return l.first
 	case res := <-l.shared:
 		return res.Val.(*flight)
@@ -239,6 +234,29 @@ func (m *Manager) pause(ctx context.Context, timer *time.Timer, d time.Duration,
 	case <-m.done:
 	}
 	return nil
+}
+
+// landed returns the flight if it has landed, else nil.
+func (l landing) landed() *flight {
+	select {
+	case <-l.over():
+		return l.first
+	default:
+	}
+	select {
+	case res := <-l.shared:
+		return res.Val.(*flight)
+	default:
+	}
+	return nil
+}
+
+// over is closed when the flight of who came first lands.
+func (l landing) over() <-chan struct{} {
+	if l.first == nil {
+		return nil
+	}
+	return l.first.done
 }
 
 // impatience says that w waited for as long as it was to, and what is known of

@@ -280,7 +280,7 @@ func (m *Manager) checkSource(ctx context.Context) error {
 // returns the first failure. It wants fresh values, whatever there is to fall
 // back on.
 func (m *Manager) loadAll(ctx context.Context) error {
-	ends := time.Now().Add(m.cfg.LoadTimeout)
+	ends := m.now() + int64(m.cfg.LoadTimeout)
 	var cold []waiter
 	for _, k := range m.keys {
 		if token := k.token(); !k.confirmedSince(token) {
