@@ -61,6 +61,26 @@ func TestR1AnInstallThatLosesTheSwapDecidesAnew(t *testing.T) {
 	})
 }
 
+// What a write commits may reach the writer by push, another process having filled
+// the cache, before the write has returned; its own fill is then no news, and pushes
+// nothing. The key must be read again all the same: the write ended its freshness.
+func TestAWriteOvertakenByItsOwnPushIsFreshSoon(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		hookOnce(t, point.WriteCommit, m, "foo", func() {
+			rec := w.rows.Load(ctx, "default", []string{"foo"})[0].Record
+			must(t, w.store.Fill(ctx, "default", []tiers.Fill{{Record: rec}})[0].Err)
+			settle() // pushed, and read
+			want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+		})
+		set(t, foo, "v2")
+		time.Sleep(200 * time.Millisecond)
+		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+	})
+}
+
 // R5: an answer on its way when the push arrives is not fresh. It may be shown,
 // being newer than what is there, until the reload that the push started lands.
 func TestR5AnAnswerFromBeforeAPushIsNeverFresh(t *testing.T) {
