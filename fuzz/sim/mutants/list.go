@@ -35,7 +35,7 @@ const relayed = "the dirty set repairs the cache, too; alone it guards only afte
 
 // trusted edits make a Load believe what its flight brought.
 var trusted = []edit{
-	{loader, "	err    error         // written before done is closed\n", "	err    error\n	got    *Reading[any]\n"},
+	{loader, "	err    error         // written before it lands\n", "	err    error\n	got    *Reading[any]\n"},
 	{settle, "	point.At(point.FlightSettle, m, k.full)\n", `	point.At(point.FlightSettle, m, k.full)
 	got := Reading[any]{Value: a.value, State: Fresh, Origin: a.origin, Stamp: a.rec.Stamp, Age: time.Duration(a.asked)}
 	if a.rec.Kind == tiers.Absent {
@@ -44,13 +44,13 @@ var trusted = []edit{
 	f.got = &got
 `},
 	{settle, "import (\n	\"errors\"\n", "import (\n	\"errors\"\n	\"time\"\n"},
-	{load, "	err     error // why it waits no more\n", "	err     error\n	got     *Reading[any]\n"},
-	{load, "		w.err = res.Val.(*flight).err\n", "		w.err, w.got = res.Val.(*flight).err, res.Val.(*flight).got\n"},
-	{load, "		readings[i] = w.k.readingSince(w.token)\n", "		readings[i] = w.k.readingSince(w.token)\n		if w.got != nil && w.err == nil {\n			readings[i] = *w.got\n			readings[i].Age = time.Duration(m.now()) - w.got.Age\n		}\n"},
+	{load, "	err     error // … for this reason; nil: its key is confirmed\n", "	err     error\n	got     *Reading[any]\n"},
+	{load, "		w.err = f.err\n", "		w.err, w.got = f.err, f.got\n"},
+	{load, "	r := w.k.readingSince(w.token)\n", "	r := w.k.readingSince(w.token)\n	if w.got != nil && w.err == nil {\n		r = *w.got\n		r.Age = time.Duration(w.k.m.now()) - w.got.Age\n	}\n"},
 }
 
 // contented edits make a Load content with whatever landed first.
-var contented = edit{load, "w.err == nil && !w.k.confirmedSince(w.token) {", "false {"}
+var contented = edit{load, "w.settled = w.err != nil || w.k.confirmedSince(w.token)\n", "w.settled = true\n"}
 
 var joinsAny = edit{loader, "	case f == nil || f.token != token:\n", "	case f == nil:\n"}
 
@@ -207,7 +207,7 @@ var mutants = []mutant{
 
 	// Leases (I8).
 	{"l1", "who has no lease asks all the same", "", "", []edit{
-		{lease, "		if held || want[i].k.leased", "		if true || want[i].k.leased"}}},
+		{lease, "		if held || q.k.leased", "		if true || q.k.leased"}}},
 	{"l2", "a lease without an end", "", "", []edit{
 		{lease, "	f.parked = time.AfterFunc(l.m.cfg.LeaseTime,", "	f.parked = time.AfterFunc(time.Hour,"}}},
 	{"l3", "a push before one waits is missed", "the lease ends", "", []edit{
@@ -270,7 +270,11 @@ var mutants = []mutant{
 	{"t1", "WaitStale is ignored", "", "TestALoadWithAStaleValueWaitsAsLongAsItWasTold", []edit{
 		{load, "		p.d, p.stale = k.lives.patience, true\n", "		p.stale = true\n"}}},
 	{"t2", "a Load ignores the back-off", "", "TestAPatientLoadWaitsForTheNextAttempt", []edit{
-		{load, "		if w.k.retryAt.Load() <= m.now() {\n", "		if true {\n"}}},
+		{load, "		case w.k.retryAt.Load() <= now:\n", "		case now >= 0:\n"}}},
+	{"t7", "a Load waits for a flight that there is not", "", "TestALoadWhoseKeyIsConfirmedMeanwhileWaitsForNothing", []edit{
+		{loader, "		if w.settled = w.k.confirmedSince(w.token); w.settled {\n", "		if w.k.confirmedSince(w.token) {\n"}}},
+	{"t8", "who waits for an overtaken flight is not told", "", "TestR7WhoWaitsForAnOvertakenFlightIsToldOfItsSuccessors", []edit{
+		{loader, "		o.wake()\n", "		_ = o\n"}}},
 
 	// Clocks.
 	{"c1", "a standstill is not noticed", "", "TestAProcessThatStoodStillVerifiesAll", []edit{
