@@ -31,8 +31,11 @@ func inOrder(o Order, asked int) preparation {
 	}
 }
 
+// A summer is the part of a Store that reads in an order.
+type summer interface{ Sum(ask Ask) int }
+
 // reading reads ask round and round.
-func reading(s Store, ask Ask) passes.Rival {
+func reading(s summer, ask Ask) passes.Rival {
 	at := 0
 	return func(n int) {
 		for n > 0 {
@@ -135,17 +138,22 @@ func inStorm(size int) func(s Store) *rival {
 	}
 }
 
-// beside does work while another goroutine changes something at a pace.
+// beside does work while another goroutine changes something at a pace, which
+// goes on from one call to the next. Who cannot keep it changes without a rest.
 func (r *rival) beside(work passes.Rival, pace time.Duration, change func()) passes.Rival {
+	rest := pace // until the next change
 	return func(n int) {
 		var done atomic.Bool
 		var other sync.WaitGroup
 		other.Go(func() {
-			for next := time.Now(); !done.Load(); next = next.Add(pace) {
+			next := time.Now().Add(rest)
+			for !done.Load() {
+				if rest = time.Until(next); rest > 0 {
+					continue
+				}
 				change()
 				r.changes.Add(1)
-				for time.Until(next.Add(pace)) > 0 && !done.Load() {
-				}
+				next = next.Add(max(pace, -rest))
 			}
 		})
 		work(n)
