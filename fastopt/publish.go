@@ -106,6 +106,7 @@ func (k *key) install(a *answer) outcome {
 		}
 		if v == renew && a.token <= cur.token && !cur.saved {
 			if cur.renew(a.asked) {
+				k.renewed(cur)
 				return confirmed
 			}
 			continue // it died just now: bring it back
@@ -118,7 +119,9 @@ func (k *key) install(a *answer) outcome {
 			if corrects {
 				k.m.corrected(k.full, cur.seen, a.rec.Stamp)
 			}
-			k.m.expirer.expect(k.lives.warning(a.asked))
+			if k.fam == nil {
+				k.m.expirer.expect(k.lives.warning(a.asked))
+			}
 			k.m.snapshot.changed(k)
 			return changed
 		}
@@ -148,6 +151,31 @@ func (k *key) overruled(cur *meta, a *answer) bool {
 
 // overruledAfter is how long the cache must have been fed, and behind.
 const overruledAfter = 3 * time.Second
+
+// outlast keeps the entry usable though a, which the cache says while the source
+// is silent, is older: this process' own write, say, that the cache did not get.
+// Nothing newer can be committed, or the cache would have it (D6). The entry is
+// not fresh for that.
+func (k *key) outlast(a *answer) {
+	for {
+		top := k.cell.load()
+		cur := top.tier()
+		asked := cur.asked.Load()
+		if cur.key != k || asked == dead || cur.seen.Epoch != a.rec.Stamp.Epoch || !cur.seen.Newer(a.rec.Stamp) {
+			return
+		}
+		if cur.token == neverFresh {
+			cur.renew(a.asked)
+			k.renewed(cur)
+			return
+		}
+		f := cur.facts
+		f.token = neverFresh
+		if k.publish(top, newMeta(f, max(asked, a.asked))) {
+			return
+		}
+	}
+}
 
 // next builds what follows cur when a is accepted.
 func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {

@@ -13,6 +13,7 @@ import (
 type Stats struct {
 	Options    int // registered
 	FamilyKeys int // members of families in memory
+	Families   []FamilyStats
 
 	CacheHits    uint64 // results of the cache that were a value or absent
 	CacheMisses  uint64 // results that were not: missing, corrupt, failed
@@ -109,7 +110,7 @@ func (m *Manager) Stats() Stats {
 		CacheTier: m.cache.stats(), SourceTier: m.source.stats(),
 		BudgetWaits: c.budgetWaits.Load(), RetriesWaited: c.retriesWaited.Load(), Dropped: c.dropped.Load(),
 		Unverified: c.unverified.Load(),
-		Options:    len(m.keys), FamilyKeys: m.dynamic.Size(),
+		Options:    len(m.keys), FamilyKeys: m.familyKeys(), Families: m.familyStats(),
 		CacheHits: c.cacheHits.Load(), CacheMisses: c.cacheMisses.Load(), CacheCorrupt: c.corrupt.Load(),
 		CacheBehind: c.behind.Load(), SourceLoads: c.sourceLoads.Load(),
 		Fills: c.fills.Load(), FillsFailed: c.fillsFailed.Load(), Repaired: c.repaired.Load(),
@@ -165,4 +166,12 @@ func (r *refresher) tellDropped() {
 func (m *Manager) rejected(k *key, err error) {
 	m.stats.rejected.Add(1)
 	m.cfg.Logger.Error("fastopt: a new value cannot be used; the last good one stays", "option", k.full, "error", err)
+}
+
+// familyKeys counts the members in memory.
+func (m *Manager) familyKeys() (n int) {
+	for _, f := range m.families {
+		n += f.table.size()
+	}
+	return n
 }
