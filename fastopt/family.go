@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
-
-	"github.com/puzpuzpuz/xsync/v3"
 )
 
 // Families: one option per tenant, user or region, under the name prefix/key.
@@ -89,7 +87,7 @@ func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
 
 // open makes the family's state in m.
 func (f *Family[T]) open(m *Manager, l lives) *family {
-	s := &residents[T]{members: xsync.NewMapOf[string, *member[T]](), none: f.value}
+	s := &residents[T]{members: newMemberMap[T](), none: f.value}
 	s.family.init(f.core, m, l, s)
 	s.show = func() { f.current.Store(s) }
 	return &s.family
@@ -116,7 +114,7 @@ func (f *Family[T]) Load(ctx context.Context, key string) Reading[T] {
 	if s == nil {
 		return f.unread(key, ErrClosed)
 	}
-	if m, ok := s.members.Load(key); ok {
+	if m := s.members.find(key); m != nil {
 		if r, fresh := s.reading(&m.resident); fresh && !s.m.isClosed() {
 			m.node.Used()
 			return Reading[T]{Value: m.value, State: r.State, Origin: r.Origin, Stamp: r.Stamp, Age: r.Age}

@@ -3,8 +3,6 @@ package fastopt
 import (
 	"sync/atomic"
 
-	"github.com/puzpuzpuz/xsync/v3"
-
 	"github.com/fastopt/fastopt-go/internal/evict"
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -84,8 +82,8 @@ func (r *resident) facts(k *key, boxed any, token uint64) facts {
 
 // residents are the members of a family in memory, in one manager.
 type residents[T any] struct {
-	members *xsync.MapOf[string, *member[T]] // immutable
-	none    T                                // immutable: the default
+	members *memberMap[T] // immutable
+	none    T             // immutable: the default
 	family
 }
 
@@ -97,40 +95,35 @@ type table interface {
 	put(member string, m *meta, l life) *resident
 	drop(member string)
 	clear()
-	size() int
 	value(member string) any // Family.Get, boxed
 }
 
 func (s *residents[T]) find(key string) *resident {
-	if m, ok := s.members.Load(key); ok {
+	if m := s.members.find(key); m != nil {
 		return &m.resident
 	}
 	return nil
 }
 
-func (s *residents[T]) boxed(key string) any {
-	m, _ := s.members.Load(key)
-	return m.value
-}
+func (s *residents[T]) boxed(key string) any { return s.members.find(key).value }
 
 // put replaces a member by what m says, confirmed at l.
 func (s *residents[T]) put(key string, m *meta, l life) *resident {
 	n := &member[T]{value: unbox[T](m.boxed), resident: resident{got: m.got, kind: m.kind, origin: m.origin,
 		epoch: m.stamp.Epoch, revision: m.stamp.Revision, sum: m.sum, key: key}}
 	n.life.Store(l)
-	s.members.Store(key, n)
+	s.members.put(n)
 	return &n.resident
 }
 
-func (s *residents[T]) clear()          { s.members.Clear() }
-func (s *residents[T]) drop(key string) { s.members.Delete(key) }
-func (s *residents[T]) size() int       { return s.members.Size() }
+func (s *residents[T]) clear()          { s.members.clear() }
+func (s *residents[T]) drop(key string) { s.members.remove(key) }
 
 // get is Family.Get. A hit reads no clock, takes no lock, and writes nothing
 // shared unless the order of eviction has use for it.
 func (s *residents[T]) get(key string) T {
-	m, ok := s.members.Load(key)
-	if !ok {
+	m := s.members.find(key)
+	if m == nil {
 		return s.missing(key)
 	}
 	m.node.Used()

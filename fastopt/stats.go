@@ -105,12 +105,12 @@ func (c *counters) lag(ns int64) {
 func (m *Manager) Stats() Stats {
 	c := &m.stats
 	a := m.ages()
-	return Stats{
+	s := Stats{
 		Stale: a.Stale, Expired: a.Expired, Unloaded: a.Unloaded, Oldest: a.Oldest,
 		CacheTier: m.cache.stats(), SourceTier: m.source.stats(),
 		BudgetWaits: c.budgetWaits.Load(), RetriesWaited: c.retriesWaited.Load(), Dropped: c.dropped.Load(),
 		Unverified: c.unverified.Load(),
-		Options:    len(m.keys), FamilyKeys: m.familyKeys(), Families: m.familyStats(),
+		Options:    len(m.keys), Families: m.familyStats(),
 		CacheHits: c.cacheHits.Load(), CacheMisses: c.cacheMisses.Load(), CacheCorrupt: c.corrupt.Load(),
 		CacheBehind: c.behind.Load(), SourceLoads: c.sourceLoads.Load(),
 		Fills: c.fills.Load(), FillsFailed: c.fillsFailed.Load(), Repaired: c.repaired.Load(),
@@ -127,6 +127,10 @@ func (m *Manager) Stats() Stats {
 		ExpirerWorst:   time.Duration(c.expirerWorst.Load()),
 		SnapshotWrites: m.snapshot.written.Load(), SnapshotErrors: m.snapshot.failures.Load(),
 	}
+	for _, f := range s.Families {
+		s.FamilyKeys += f.Entries + f.Absent
+	}
+	return s
 }
 
 // ages counts the registered options by their states.
@@ -166,12 +170,4 @@ func (r *refresher) tellDropped() {
 func (m *Manager) rejected(k *key, err error) {
 	m.stats.rejected.Add(1)
 	m.cfg.Logger.Error("fastopt: a new value cannot be used; the last good one stays", "option", k.full, "error", err)
-}
-
-// familyKeys counts the members in memory.
-func (m *Manager) familyKeys() (n int) {
-	for _, f := range m.families {
-		n += f.table.size()
-	}
-	return n
 }
