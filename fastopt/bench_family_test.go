@@ -66,7 +66,7 @@ func benchFamily(b *testing.B, count int) *fastopt.Family[int] {
 }
 
 func BenchmarkFamilyGet(all *testing.B) {
-	const asks = 1 << 18
+	const asks = 1 << 16
 	for _, w := range []struct {
 		name  string
 		count int

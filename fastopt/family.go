@@ -85,7 +85,8 @@ func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
 
 // open makes the family's state in m.
 func (f *Family[T]) open(m *Manager, l lives) *family {
-	s := &residents[T]{members: newMemberMap[T](), none: f.value}
+	s := &residents[T]{none: f.value}
+	s.members.init()
 	s.family.init(f.core, m, l, s)
 	s.show = func() { f.current.Store(s) }
 	return &s.family
@@ -100,10 +101,15 @@ func (f *Family[T]) open(m *Manager, l lives) *family {
 // TTL old, plus the lag of the goroutine that ticks, plus the time of a
 // request. An invalid key reads the default.
 func (f *Family[T]) Get(key string) T {
-	if s := f.current.Load(); s != nil {
-		return s.get(key)
+	s := f.current.Load()
+	if s == nil {
+		return f.value
 	}
-	return f.value
+	m := s.members.find(key)
+	if m != nil && m.fresh(&s.freshFrom) {
+		return m.value
+	}
+	return s.judged(m, key)
 }
 
 // Load returns a member's reading as Option.Load does.

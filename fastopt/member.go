@@ -22,15 +22,14 @@ type member[T any] struct {
 type resident struct {
 	life atomic.Int64 // a life: only whoever holds family.mu writes it
 	node evict.Node   // uses, and queued
+	key  string       // immutable: what follows the prefix
 
-	got      int64  // guarded by family.mu: as in facts
 	told     bool   // guarded by family.mu: the cache told it, and announces changes
 	kind     kind   // immutable: kindValue or kindAbsent
 	origin   Origin // immutable
 	epoch    uint32 // immutable: of the stamp
 	revision uint64 // immutable: of the stamp
 	sum      uint64 // immutable: as in facts
-	key      string // immutable: what follows the prefix
 }
 
 // A life is an instant before a request was sent, in ns since Open, and whether
@@ -74,16 +73,16 @@ func (r *resident) says(m *meta) bool {
 	return m.err == nil && r.kind == m.kind && r.origin == m.origin && r.sum == m.sum && r.stamp() == m.stamp
 }
 
-// facts are what a working key begins with.
-func (r *resident) facts(k *key, boxed any, token uint64) facts {
+// facts are what a working key begins with, which asks for nothing until got.
+func (r *resident) facts(k *key, boxed any, token uint64, got int64) facts {
 	return facts{key: k, kind: r.kind, origin: r.origin, boxed: boxed, stamp: r.stamp(), seen: r.stamp(),
-		sum: r.sum, got: r.got, token: token, absent: r.kind == kindAbsent}
+		sum: r.sum, got: got, token: token, absent: r.kind == kindAbsent}
 }
 
 // residents are the members of a family in memory, in one manager.
 type residents[T any] struct {
-	members *memberMap[T] // immutable
-	none    T             // immutable: the default
+	members memberMap[T]
+	none    T // immutable: the default
 	family
 }
 
@@ -109,7 +108,7 @@ func (s *residents[T]) boxed(key string) any { return s.members.find(key).value 
 
 // put replaces a member by what m says, confirmed at l.
 func (s *residents[T]) put(key string, m *meta, l life) *resident {
-	n := &member[T]{value: unbox[T](m.boxed), resident: resident{got: m.got, kind: m.kind, origin: m.origin,
+	n := &member[T]{value: unbox[T](m.boxed), resident: resident{kind: m.kind, origin: m.origin,
 		epoch: m.stamp.Epoch, revision: m.stamp.Revision, sum: m.sum, key: key}}
 	n.life.Store(l)
 	s.members.put(n)
@@ -119,21 +118,32 @@ func (s *residents[T]) put(key string, m *meta, l life) *resident {
 func (s *residents[T]) clear()          { s.members.clear() }
 func (s *residents[T]) drop(key string) { s.members.remove(key) }
 
-// get is Family.Get. A hit reads no clock, takes no lock, and writes nothing
-// shared unless the order of eviction has use for it.
-func (s *residents[T]) get(key string) T {
+// fresh is the whole of a hit: it reads no clock, takes no lock, and writes
+// nothing shared unless the order of eviction has use for it.
+func (r *resident) fresh(from *atomic.Int64) bool {
+	r.node.Used()
+	return r.life.Load() >= from.Load()
+}
+
+// value is Family.Get for who knows no T. It may allocate what it returns.
+func (s *residents[T]) value(key string) any {
 	m := s.members.find(key)
-	if m == nil {
-		return s.missing(key)
+	if m != nil && m.fresh(&s.freshFrom) {
+		return m.value
 	}
-	m.node.Used()
-	if m.life.Load() >= s.freshFrom.Load() || s.usable(&m.resident) {
+	return s.judged(m, key)
+}
+
+// judged is the value of m, nil if it is not in memory, by the exact clock.
+func (s *residents[T]) judged(m *member[T], key string) T {
+	switch {
+	case m == nil:
+		return s.missing(key)
+	case s.usable(&m.resident):
 		return m.value
 	}
 	return s.none
 }
-
-func (s *residents[T]) value(key string) any { return s.get(key) }
 
 // missing reads a member that is not in memory, and has it loaded.
 func (s *residents[T]) missing(key string) T {

@@ -84,7 +84,7 @@ func (f *family) newKeyLocked(full string) *key {
 		} else {
 			f.suspectLocked(k, r)
 		}
-		m = r.facts(k, f.table.boxed(r.key), token)
+		m = r.facts(k, f.table.boxed(r.key), token, f.m.now()-1)
 	}
 	w.current.Store(newMeta(m, asked))
 	f.work.Store(k.member(), k)
@@ -149,7 +149,6 @@ func (f *family) showLocked(k *key, m *meta) {
 	}
 	l := f.lifeLocked(k, m)
 	if r != nil && r.says(m) {
-		r.got = m.got
 		r.life.Store(l)
 		return
 	}

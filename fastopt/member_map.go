@@ -53,10 +53,9 @@ const (
 	pastMost  = 255 // the count stays there
 )
 
-func newMemberMap[T any]() *memberMap[T] {
-	p := &memberMap[T]{seed: maphash.MakeSeed()}
+func (p *memberMap[T]) init() {
+	p.seed = maphash.MakeSeed()
 	p.clear()
-	return p
 }
 
 // find returns the member with that key, or nil.

@@ -47,8 +47,8 @@ func TestEntryIsTheValueAndOneWord(t *testing.T) {
 }
 
 func TestAMemberIsSmall(t *testing.T) {
-	if n := unsafe.Sizeof(member[int64]{}); n > 80 {
-		t.Errorf("member[int64] has %d bytes, want at most 80", n)
+	if n := unsafe.Sizeof(member[int64]{}); n > 64 {
+		t.Errorf("member[int64] has %d bytes, want at most 64, a cache line", n)
 	}
 	if at := unsafe.Offsetof(member[string]{}.value); at != 0 {
 		t.Errorf("the value of a member stands at %d, want 0", at)
