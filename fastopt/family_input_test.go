@@ -1,11 +1,13 @@
 package fastopt_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fastopt/fastopt-go/fastopt"
 	"github.com/fastopt/fastopt-go/internal/faults"
@@ -134,8 +136,13 @@ func keyRefused(t *testing.T, m *fastopt.Manager, f *fastopt.Family[int], prefix
 		t.Errorf("%.20q: Get reads %d", key, f.Get(key))
 	}
 	watched := fastopt.Reading[int]{}
-	for r := range f.Watch(ctx, key) { // ends by itself
+	brief, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for r := range f.Watch(brief, key) {
 		watched = r
+	}
+	if brief.Err() != nil {
+		t.Errorf("%.20q: Watch did not end by itself", key)
 	}
 	many, errMany := f.LoadMany(ctx, "good", key)
 	if many != nil {

@@ -158,6 +158,20 @@ func TestInspectOfAMember(t *testing.T) {
 	want(t, f.Inspect("x"), 3, fastopt.Unloaded, fastopt.Default)
 }
 
+// What nobody has asked for since it was loaded is judged by the clock alone.
+func TestInspectOfAMemberThatNobodyReads(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.sql("tenant.limit/42", "50")
+		limit.Load(ctx, "42")
+		time.Sleep(69 * time.Second)
+		if r := limit.Inspect("42"); r.Value != 50 || r.State != fastopt.Stale {
+			t.Errorf("%+v", r)
+		}
+		time.Sleep(2 * time.Second)
+		want(t, limit.Inspect("42"), 10, fastopt.Expired, fastopt.Default)
+	})
+}
+
 // watchedMember collects what a watcher of a member is told.
 func watchedMember(c context.Context, f *fastopt.Family[int], key string) (seen func() []int, done chan struct{}) {
 	var list []int
@@ -211,6 +225,28 @@ func TestAWatchedMemberIsKeptUpToDate(t *testing.T) {
 		}
 		must(t, m.Close())
 		<-secondDone
+	})
+}
+
+// What was fresh before it was watched is renewed, too.
+func TestAFreshMemberIsRenewedOnceItIsWatched(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		_, err := limit.Set(ctx, "42", 1)
+		must(t, err)
+		time.Sleep(200 * time.Millisecond)
+		if r := limit.Load(ctx, "42"); r.State != fastopt.Fresh {
+			t.Fatalf("%+v", r)
+		}
+		c, cancel := context.WithCancel(ctx)
+		_, done := watchedMember(c, limit, "42")
+		for range 10 {
+			time.Sleep(13 * time.Second)
+			if r := limit.Inspect("42"); r.State != fastopt.Fresh {
+				t.Fatalf("%+v", r)
+			}
+		}
+		cancel()
+		<-done
 	})
 }
 
