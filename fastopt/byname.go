@@ -221,7 +221,7 @@ func (m *Manager) member(name string) (*family, string, error) {
 	prefix, key, ok := strings.Cut(name, "/")
 	for _, f := range m.families {
 		if ok && f.name == prefix {
-			return f, key, checkFamilyKey(name, key)
+			return f, key, checkFamilyKey(key)
 		}
 	}
 	if err := checkName(prefix); err != nil && !ok {

@@ -36,7 +36,7 @@ func Example() {
 
 func ExampleDeclareFamily() {
 	var opts fastopt.Registry
-	limit := fastopt.DeclareFamily(&opts, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 100})
+	limit := fastopt.DeclareFamily(&opts, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 100, MaxEntries: 1000})
 
 	ctx := context.Background()
 	m, err := fastopt.Open(ctx, fastopt.Config{Source: memory.NewSource()}, &opts)

@@ -10,10 +10,10 @@ import (
 // Members are many, so that they live in a bounded concurrent map (member.go),
 // are loaded when first read and renewed when read again.
 
-// A FamilySpec declares a family. Prefix is required.
+// A FamilySpec declares a family. Prefix and MaxEntries are required.
 type FamilySpec[T any] struct {
-	// Prefix matches the grammar of option names; the name of a member is
-	// Prefix/key.
+	// Prefix matches the grammar of option names, and is that of no other family
+	// and no option's name; the name of a member is Prefix/key.
 	Prefix string
 	// Default, TTL, Grace, WaitStale, Doc and Check are as in Spec. Members are
 	// not part of a snapshot. They fall to the default when they are read past TTL +
@@ -27,7 +27,8 @@ type FamilySpec[T any] struct {
 	// MaxEntries bounds the members in memory that are set. Those not read
 	// lately are evicted first; an evicted member reads the default until it is
 	// loaded again. Members that are being loaded, written or repaired are kept
-	// beyond the bound. 0: 100,000. Negative: ErrDeclaration.
+	// beyond the bound. At least 1: how many there will be is known to nobody
+	// else. A member takes about 130 bytes and its value.
 	MaxEntries int
 	// MaxAbsent bounds the members in memory that are known to be absent, apart,
 	// so that a flood of unknown keys evicts none that is set. 0: a tenth of
@@ -35,15 +36,12 @@ type FamilySpec[T any] struct {
 	MaxAbsent int
 }
 
-const (
-	defaultMaxEntries = 100_000
-	leastAbsent       = 1000
-)
+const leastAbsent = 1000
 
 // A Family is the handle of a declared family. All methods may be called by any
-// number of goroutines at once. A key is not empty and valid UTF-8 without NUL;
-// with the prefix and the '/' it has at most 400 bytes. Else, ErrInvalidName.
-// Before Open, Get gives the default, and the others ErrClosed.
+// number of goroutines at once. A key is 1 to 255 bytes of valid UTF-8 without
+// control characters; else, ErrInvalidName. Before Open, Get and Inspect give the
+// default, and the others ErrClosed.
 type Family[T any] struct {
 	current atomic.Pointer[residents[T]] // in the newest manager; nil before the first Open
 	value   T                            // immutable: the default
@@ -59,22 +57,22 @@ func DeclareFamily[T any](r *Registry, s FamilySpec[T]) *Family[T] {
 	return f
 }
 
-// TryDeclareFamily declares a family, or returns what is wrong, as TryDeclare does.
+// TryDeclareFamily declares a family, or returns what is wrong, as TryDeclare
+// does: ErrDeclaration also if MaxEntries is below 1 or MaxAbsent below 0, or if
+// the prefix is that of another family or an option's name.
 func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
 	d, err := declare(Spec[T]{Name: s.Prefix, Default: s.Default, TTL: s.TTL, Grace: s.Grace, WaitStale: s.WaitStale, Doc: s.Doc, Check: s.Check})
-	if err == nil && s.MaxEntries < 0 {
-		err = because(ErrDeclaration, "MaxEntries %d: must not be negative", s.MaxEntries)
-	}
-	if err == nil && s.MaxAbsent < 0 {
+	switch {
+	case err != nil:
+	case s.MaxEntries < 1:
+		err = because(ErrDeclaration, "MaxEntries %d: must be at least 1", s.MaxEntries)
+	case s.MaxAbsent < 0:
 		err = because(ErrDeclaration, "MaxAbsent %d: must not be negative", s.MaxAbsent)
 	}
 	if err != nil {
 		return nil, failed("declare", s.Prefix, err)
 	}
 	f := &Family[T]{value: unbox[T](d.fallback), core: &familyCore{decl: d, entries: s.MaxEntries, absents: s.MaxAbsent}}
-	if f.core.entries == 0 {
-		f.core.entries = defaultMaxEntries
-	}
 	if f.core.absents == 0 {
 		f.core.absents = max(f.core.entries/10, leastAbsent)
 	}
@@ -120,11 +118,8 @@ func (f *Family[T]) Load(ctx context.Context, key string) Reading[T] {
 	if s == nil {
 		return f.unread(key, ErrClosed)
 	}
-	if m := s.members.find(key); m != nil {
-		if r, fresh := s.reading(&m.resident); fresh && !s.m.isClosed() {
-			m.node.Used()
-			return Reading[T]{Value: m.value, State: r.State, Origin: r.Origin, Stamp: r.Stamp, Age: r.Age}
-		}
+	if r, ok := s.fresh(key); ok {
+		return r
 	}
 	k, err := s.acquire(key)
 	if err != nil {

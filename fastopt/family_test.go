@@ -21,7 +21,7 @@ func familyWorld(t *testing.T, s fastopt.FamilySpec[int], f func(t *testing.T, w
 }
 
 func TestAFamilysMembers(t *testing.T) {
-	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, Check: fastopt.Between(0, 100)}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, Check: fastopt.Between(0, 100), MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
 		w.sql("tenant.limit/42", "50")
 		if v := limit.Get("42"); v != 10 {
 			t.Errorf("a first read waited for %d", v)
@@ -67,7 +67,7 @@ func TestAFamilysMembers(t *testing.T) {
 }
 
 func TestAFamilysMemberIsRenewedWhenReadAndExpires(t *testing.T) {
-	familyWorld(t, fastopt.FamilySpec[int]{Default: 10}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
 		w.sql("tenant.limit/42", "50")
 		want(t, limit.Load(ctx, "42"), 50, fastopt.Fresh, fastopt.Source)
 		loads := w.cache.Calls(faults.Load)
@@ -102,9 +102,9 @@ func TestAFamilysMemberIsRenewedWhenReadAndExpires(t *testing.T) {
 }
 
 func TestAFamilysMemberFollowsPushes(t *testing.T) {
-	familyWorld(t, fastopt.FamilySpec[int]{Default: 10}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
 		var r fastopt.Registry
-		theirs := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 10})
+		theirs := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 10, MaxEntries: 1000})
 		w.open(w.config(), &r)
 		limit.Load(ctx, "42")
 		time.Sleep(200 * time.Millisecond)

@@ -151,7 +151,7 @@ func (s *residents[T]) missing(key string) T {
 		if s.usableBy(k, key) {
 			return unbox[T](k.cell.load().boxed)
 		}
-	} else if checkFamilyKey(s.name+"/"+key, key) == nil {
+	} else if checkFamilyKey(key) == nil {
 		s.read(key)
 	}
 	return s.none

@@ -51,7 +51,7 @@ func (f *family) acquire(member string) (*key, error) {
 		return k, nil
 	}
 	full := f.name + "/" + member
-	if err := checkFamilyKey(full, member); err != nil {
+	if err := checkFamilyKey(member); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()

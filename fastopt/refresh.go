@@ -26,8 +26,8 @@ type refresher struct {
 	tellAt int64  // run's: ns since Open: not again before
 
 	mu      sync.Mutex
-	pushed  []*key            // guarded by mu: to be reloaded at once; held
-	watched map[*key]struct{} // guarded by mu: of families, renewed as options are
+	pushed  []*key       // guarded by mu: to be reloaded at once; held
+	watched map[*key]int // guarded by mu: of families, renewed as options are, and by how many watched
 }
 
 // gather is how long dues are collected into one batch.
