@@ -96,8 +96,7 @@ func (f *family) usable(r *resident) bool {
 	if fresh {
 		return true
 	}
-	// What only a push made stale waits for its TTL while reloads are in vain.
-	if asked > f.cut.Load() && now < later(asked, f.lives.ttl) && now < f.quiet.Load() {
+	if f.inVain(asked, now) {
 		return usable
 	}
 	if w := r.node.Flags.Load(); w&queued == 0 && r.node.Flags.CompareAndSwap(w, w|queued) && !f.read(r.key) {
@@ -109,7 +108,7 @@ func (f *family) usable(r *resident) bool {
 // usableBy is usable for a member that something goes on for.
 func (f *family) usableBy(k *key, member string) bool {
 	m, now := k.cell.load(), f.now()
-	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now {
+	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now && !f.inVain(m.asked.Load(), now) {
 		f.read(member)
 	}
 	s := m.state(now, k.lives, k.token())

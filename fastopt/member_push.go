@@ -27,6 +27,12 @@ func (f *family) suspectLocked(k *key, r *resident) {
 	}
 }
 
+// inVain reports whether to load a member that was asked for then is likely to
+// bring nothing new: only a push made it stale, and the bucket is empty.
+func (f *family) inVain(asked, now int64) bool {
+	return now < f.quiet.Load() && asked != dead && asked > f.cut.Load() && now < later(asked, f.lives.ttl)
+}
+
 // told notes that a load has succeeded, and whether the cache has told what it
 // brought and will announce changes of it.
 func (k *key) told(byCache bool) {
