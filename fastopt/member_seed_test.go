@@ -41,10 +41,11 @@ func (p *memberMap[T]) held() (n int) {
 // farthest returns how many buckets the farthest member is from its home.
 func (p *memberMap[T]) farthest() (most int) {
 	for i := range p.shards {
-		for _, b := range *p.shards[i].table.Load() {
-			for slot := range b.slots {
-				if m := b.slots[slot].Load(); m != nil {
-					_, _, steps := locate(*p.shards[i].table.Load(), maphash.String(p.seed, m.key), m.key)
+		table := *p.shards[i].table.Load()
+		for j := range table {
+			for slot := range table[j].slots {
+				if m := table[j].slots[slot].Load(); m != nil {
+					_, _, steps := locate(table, maphash.String(p.seed, m.key), m.key)
 					most = max(most, steps)
 				}
 			}
