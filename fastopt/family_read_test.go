@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,16 +178,25 @@ func TestInspectOfAMemberThatNobodyReads(t *testing.T) {
 
 // watchedMember collects what a watcher of a member is told.
 func watchedMember(c context.Context, f *fastopt.Family[int], key string) (seen func() []int, done chan struct{}) {
+	var mu sync.Mutex
 	var list []int
 	done = make(chan struct{})
 	go func() {
 		defer close(done)
 		for r := range f.Watch(c, key) {
+			mu.Lock()
 			list = append(list, r.Value)
+			mu.Unlock()
 		}
 	}()
 	synctest.Wait()
-	return func() []int { synctest.Wait(); return list }, done
+	seen = func() []int {
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(list)
+	}
+	return seen, done
 }
 
 // Another process' Set is seen at once, and when nobody watches any more nothing
