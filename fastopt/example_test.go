@@ -51,6 +51,29 @@ func ExampleDeclareFamily() {
 	// Output: 250 100
 }
 
+func ExampleFamily_LoadMany() {
+	var opts fastopt.Registry
+	limit := fastopt.DeclareFamily(&opts, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 100, MaxEntries: 10_000})
+
+	ctx := context.Background()
+	m, err := fastopt.Open(ctx, fastopt.Config{Source: memory.NewSource()}, &opts)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer m.Close()
+
+	limit.Set(ctx, "42", 250)
+	readings, err := limit.LoadMany(ctx, "42", "7") // one request per tier for both
+	fmt.Println(readings["42"].Value, readings["7"].Value, err)
+
+	_, err = limit.LoadMany(ctx, "42", "new\nline")
+	fmt.Println(err)
+	// Output:
+	// 250 100 <nil>
+	// fastopt: load option "tenant.limit/new\nline": invalid name: the key has a control character at byte 3
+}
+
 func ExampleOption_Watch() {
 	var opts fastopt.Registry
 	level := fastopt.New(&opts, "log.level", "info")

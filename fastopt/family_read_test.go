@@ -55,12 +55,14 @@ func TestLoadManyAsksEachTierOnce(t *testing.T) {
 				t.Errorf("%s: %d requests to the cache and %d to the source, want %d and %d", what, hits, rows, cache, source)
 			}
 		}
-		load()
-		asked := rows
-		time.Sleep(500 * time.Millisecond)
-		load() // its own fill has pushed: that is one reload, now or before
-		if n := w.cache.Calls(faults.Load); n != 2 || asked+rows != 1 {
-			t.Errorf("cold: %d requests to the cache and %d to the source, want 2 and 1", n, asked+rows)
+		w.cacheSetFails() // else our own fill pushes, and what is asked again is counted, too
+		check("cold", 1, 1)
+		w.heal()
+		for range 3 {
+			time.Sleep(time.Minute)
+			load()
+			time.Sleep(time.Second)
+			load()
 		}
 		check("in memory", 0, 0)
 		time.Sleep(time.Minute)
@@ -141,7 +143,7 @@ func TestInspectOfAMember(t *testing.T) {
 		if r := limit.Inspect("42"); r.Age != 10*time.Second-1 || r.State != fastopt.Fresh || r.Origin != was.Origin {
 			t.Errorf("%+v", r)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(t, limit.Inspect("42"), 50, fastopt.Stale, was.Origin)
 		limit.Load(ctx, "42")
 		if r := limit.Inspect("42"); r.State != fastopt.Stale || !errors.Is(r.Err, errDown) {
@@ -149,7 +151,7 @@ func TestInspectOfAMember(t *testing.T) {
 		}
 		time.Sleep(70*time.Second - limit.Inspect("42").Age - 1)
 		want(t, limit.Inspect("42"), 50, fastopt.Stale, was.Origin)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want(t, limit.Inspect("42"), 10, fastopt.Expired, fastopt.Default)
 		w.heal()
 	})
@@ -326,7 +328,7 @@ func TestAWatchedMemberTellsOfTheDefault(t *testing.T) {
 		if got := seen(); !equal(got, []int{10, 1}) {
 			t.Errorf("before TTL + grace ended it was told %v", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if got := seen(); !equal(got, []int{10, 1, 10}) {
 			t.Errorf("in the outage it was told %v", got)
 		}
