@@ -199,7 +199,9 @@ func (f *family) knows(member string) bool {
 }
 
 // pushed ends the freshness of a member, of which a push has come, and has it
-// loaded if somebody waits for that or watches: else its next reader has.
+// loaded if somebody watches it: else its next reader has it loaded. A load that
+// is under way is what they who wait for it came for; it does not make the member
+// fresh.
 func (f *family) pushed(member string) {
 	f.mu.Lock()
 	k, working := f.work.Load(member)
@@ -214,7 +216,7 @@ func (f *family) pushed(member string) {
 	if held {
 		defer k.release()
 		f.m.loader.unpark(k)
-		if k.wakes.Load() > 0 || f.m.now() >= f.quiet.Load() {
+		if k.wakes.Load() > 0 {
 			f.m.refresher.push(k)
 		}
 	}
