@@ -16,8 +16,7 @@ import (
 // What a miss allocates beside the tiers and the decoder. The tiers here do as
 // little as a tier can: one allocation per call, for its results, which is
 // counted and taken off, as is what decoding takes. own-allocs/op is the rest, per
-// key; member-allocs/op is the part of it that creates the member of a family, so
-// that the remainder is that of the load.
+// key.
 
 // A lean tier answers every name with one value, or, as a cache, lacks it.
 type lean struct {
@@ -119,7 +118,6 @@ func BenchmarkMiss(b *testing.B) {
 				b.StopTimer()
 				own := float64(took) - float64(tier.calls.Load()-before)
 				b.ReportMetric(own/float64(b.N)-decodeAllocs(f), "own-allocs/op")
-				b.ReportMetric(memberAllocs(b, f, b.N), "member-allocs/op")
 			})
 		}
 	}
@@ -167,18 +165,12 @@ func missByCrowd(b *testing.B, _ *Manager, f *Family[int], keys []string) {
 	crowd.Wait()
 }
 
-func missByBatch(b *testing.B, m *Manager, f *Family[int], keys []string) {
+func missByBatch(b *testing.B, _ *Manager, f *Family[int], keys []string) {
 	ctx := b.Context()
 	for len(keys) > 0 {
 		n := min(len(keys), tiers.MaxBatch)
-		members := make([]*key, n)
-		for i := range members {
-			members[i], _ = f.core.memberKey(keys[i])
-		}
-		for _, r := range m.loadKeys(ctx, members...) {
-			if r.Err != nil || r.Value != 7 {
-				b.Fatalf("%+v", r)
-			}
+		if rs, err := f.LoadMany(ctx, keys[:n]...); err != nil || rs[keys[0]].Value != 7 {
+			b.Fatalf("%+v, %v", rs[keys[0]], err)
 		}
 		keys = keys[n:]
 	}
@@ -213,21 +205,4 @@ func decodeAllocs(f *Family[int]) float64 {
 			panic("it does not decode")
 		}
 	})
-}
-
-// memberAllocs is what creating one of n members takes.
-func memberAllocs(b *testing.B, f *Family[int], n int) float64 {
-	_, fresh := openLean(b, &lean{}, n+1)
-	keys := make([]string, n)
-	for i := range keys {
-		keys[i] = fmt.Sprintf("tenant-%07d", i)
-	}
-	took := mallocs(func() {
-		for _, key := range keys {
-			if _, err := fresh.core.memberKey(key); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	return float64(took) / float64(n)
 }

@@ -58,7 +58,7 @@ func TestR38AnInvalidRowIsNotFetchedOnEveryRead(t *testing.T) {
 		w.sql("f/x", `"one"`)
 		var r fastopt.Registry
 		n := fastopt.New(&r, "n", 1)
-		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1})
+		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1, MaxEntries: 1000})
 		m := w.open(w.config(), &r)
 		f.Load(ctx, "x")
 		time.Sleep(time.Second)
@@ -324,7 +324,7 @@ func TestTheExpirerOfAClosedManagerLeavesTheNextAlone(t *testing.T) {
 func TestAClosedManagerIsClosedByNameToo(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var r fastopt.Registry
-		fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+		fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 		m1 := w.open(w.config(), &r)
 		must(t, m1.Close())
 		w.open(w.config(), &r)

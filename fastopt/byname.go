@@ -16,7 +16,8 @@ import (
 // answer is ErrUnknownOption, without I/O.
 
 // Get returns the value of an option as Option.Get does: wait-free, without an
-// allocation. A family's member is read as Family.Get reads it. An error
+// allocation. A family's member is read as Family.Get reads it; to return its
+// value as an any may allocate that. An error
 // (ErrUnknownOption, ErrInvalidName) costs a look at all names.
 func (m *Manager) Get(name string) (any, error) {
 	if k := m.byName[name]; k != nil {
@@ -26,7 +27,7 @@ func (m *Manager) Get(name string) (any, error) {
 	if err != nil {
 		return nil, failed("get", name, err)
 	}
-	return f.get(key), nil
+	return f.table.value(key), nil
 }
 
 // maxNames bounds one call of Load.
@@ -47,6 +48,7 @@ func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading
 		if err != nil {
 			return nil, failed("load", name, err)
 		}
+		defer k.release()
 		if _, twice := readings[k.full]; !twice {
 			keys = append(keys, k)
 			readings[k.full] = Reading[any]{}
@@ -62,11 +64,11 @@ func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading
 // unknown name (ErrUnknownOption, ErrInvalidName) nothing is sent.
 func (m *Manager) Set(ctx context.Context, name string, v any, opts ...WriteOption) (Receipt, error) {
 	return receipt("set", name, func() (Receipt, error) {
-		k, release, err := m.writeKeyOf(name)
+		k, err := m.keyOf(name)
 		if err != nil {
 			return Receipt{}, err
 		}
-		defer release()
+		defer k.release()
 		return k.set(ctx, v, opts)
 	})
 }
@@ -87,11 +89,11 @@ func (m *Manager) SetAll(ctx context.Context, values map[string]any, opts ...Wri
 	}
 	cs := make([]change, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		k, release, err := m.writeKeyOf(name)
+		k, err := m.keyOf(name)
 		if err != nil {
 			return Receipt{}, failed("set", name, err)
 		}
-		defer release()
+		defer k.release()
 		c, err := k.change(values[name])
 		if err != nil {
 			return Receipt{}, failed("set", name, err)
@@ -111,11 +113,11 @@ func (m *Manager) SetAll(ctx context.Context, values map[string]any, opts ...Wri
 // Delete removes the value of an option, as Option.Delete does.
 func (m *Manager) Delete(ctx context.Context, name string, opts ...WriteOption) (Receipt, error) {
 	return receipt("delete", name, func() (Receipt, error) {
-		k, release, err := m.writeKeyOf(name)
+		k, err := m.keyOf(name)
 		if err != nil {
 			return Receipt{}, err
 		}
-		defer release()
+		defer k.release()
 		return k.delete(ctx, opts)
 	})
 }
@@ -194,14 +196,15 @@ func (m *Manager) Refresh(ctx context.Context) error {
 	if m.isClosed() {
 		return fmt.Errorf("fastopt: refresh: %w", ErrClosed)
 	}
-	m.moved.Add(1)
+	m.moveAll()
 	if err := m.loadAll(orEnded(ctx)); err != nil {
 		return fmt.Errorf("fastopt: refresh: %w", err)
 	}
 	return nil
 }
 
-// keyOf returns the key of a name, creating that of a family's member.
+// keyOf returns the key of a name. That of a family's member lasts until it is
+// released.
 func (m *Manager) keyOf(name string) (*key, error) {
 	if k := m.byName[name]; k != nil {
 		return k, nil
@@ -210,22 +213,7 @@ func (m *Manager) keyOf(name string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.memberKey(key)
-}
-
-// writeKeyOf is keyOf for a write, which ends with release.
-func (m *Manager) writeKeyOf(name string) (k *key, release func(), err error) {
-	if k := m.byName[name]; k != nil {
-		return k, func() {}, nil
-	}
-	f, member, err := m.member(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	if k, err = f.writeKey(member); err != nil {
-		return nil, nil, err
-	}
-	return k, func() { k.writing.Add(-1) }, nil
+	return f.acquire(key)
 }
 
 // member splits the name of a family's member.
@@ -233,7 +221,7 @@ func (m *Manager) member(name string) (*family, string, error) {
 	prefix, key, ok := strings.Cut(name, "/")
 	for _, f := range m.families {
 		if ok && f.name == prefix {
-			return f, key, checkFamilyKey(name, key)
+			return f, key, checkFamilyKey(key)
 		}
 	}
 	if err := checkName(prefix); err != nil && !ok {

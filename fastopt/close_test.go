@@ -155,7 +155,7 @@ func TestI24CloseWithTiersThatDoNotReturn(t *testing.T) {
 				cfg, free := w.stuck(5*time.Second, ops...)
 				var r fastopt.Registry
 				foo := fastopt.New(&r, "foo", "")
-				f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+				f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 				m, err := fastopt.Open(ctx, cfg, &r)
 				must(t, err)
 				time.Sleep(4 * time.Second)

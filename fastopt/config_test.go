@@ -53,7 +53,7 @@ func TestConfigsThatContradictThemselvesAreRefused(t *testing.T) {
 		fastopt.New(&r, "a", 1)
 		fastopt.Declare(&r, fastopt.Spec[int]{Name: "own.ttl", TTL: 800 * ms})
 		if text[:9] == `"members"` {
-			fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "members", TTL: 750 * ms})
+			fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "members", TTL: 750 * ms, MaxEntries: 1000})
 		}
 		cfg := fastopt.Config{Source: untouched{t}, Cache: untouched{t}}
 		change(&cfg)
@@ -100,7 +100,7 @@ func TestRegistriesThatCannotBeOpenedAreRefused(t *testing.T) {
 		var r, same, family fastopt.Registry
 		fastopt.New(&r, "a", 1)
 		fastopt.New(&same, "a", 1)
-		fastopt.DeclareFamily(&family, fastopt.FamilySpec[int]{Prefix: "a"})
+		fastopt.DeclareFamily(&family, fastopt.FamilySpec[int]{Prefix: "a", MaxEntries: 1000})
 		none := fastopt.Config{Source: untouched{t}, Cache: untouched{t}}
 		refused(t, `option "a" is declared in two registries`, none, &r, &same)
 		refused(t, `family "a" is declared in two registries`, none, &r, &family)
@@ -122,7 +122,7 @@ func TestWrongWaitsOfASpecAreRefused(t *testing.T) {
 		if !errors.Is(err, fastopt.ErrDeclaration) || !contains(err, wait.String()) || !contains(err, "NoWait") {
 			t.Errorf("%v: %v", wait, err)
 		}
-		_, err = fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "x", WaitStale: wait})
+		_, err = fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "x", WaitStale: wait, MaxEntries: 1000})
 		if !errors.Is(err, fastopt.ErrDeclaration) {
 			t.Errorf("family, %v: %v", wait, err)
 		}

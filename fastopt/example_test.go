@@ -36,7 +36,7 @@ func Example() {
 
 func ExampleDeclareFamily() {
 	var opts fastopt.Registry
-	limit := fastopt.DeclareFamily(&opts, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 100})
+	limit := fastopt.DeclareFamily(&opts, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 100, MaxEntries: 1000})
 
 	ctx := context.Background()
 	m, err := fastopt.Open(ctx, fastopt.Config{Source: memory.NewSource()}, &opts)
@@ -49,6 +49,29 @@ func ExampleDeclareFamily() {
 	limit.Set(ctx, "42", 250)
 	fmt.Println(limit.Load(ctx, "42").Value, limit.Load(ctx, "7").Value)
 	// Output: 250 100
+}
+
+func ExampleFamily_LoadMany() {
+	var opts fastopt.Registry
+	limit := fastopt.DeclareFamily(&opts, fastopt.FamilySpec[int]{Prefix: "tenant.limit", Default: 100, MaxEntries: 10_000})
+
+	ctx := context.Background()
+	m, err := fastopt.Open(ctx, fastopt.Config{Source: memory.NewSource()}, &opts)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer m.Close()
+
+	limit.Set(ctx, "42", 250)
+	readings, err := limit.LoadMany(ctx, "42", "7") // one request per tier for both
+	fmt.Println(readings["42"].Value, readings["7"].Value, err)
+
+	_, err = limit.LoadMany(ctx, "42", "new\nline")
+	fmt.Println(err)
+	// Output:
+	// 250 100 <nil>
+	// fastopt: load option "tenant.limit/new\nline": invalid name: the key has a control character at byte 3
 }
 
 func ExampleOption_Watch() {

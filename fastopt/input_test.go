@@ -35,7 +35,7 @@ func TestNamesFollowTheGrammar(t *testing.T) {
 		if p := panicOf(func() { fastopt.New(&r, name, 1) }); fmt.Sprint(p) != err.Error() {
 			t.Errorf("New panics with %v, TryDeclare says %v", p, err)
 		}
-		if _, err := fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: name}); !errors.Is(err, fastopt.ErrInvalidName) {
+		if _, err := fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: name, MaxEntries: 1000}); !errors.Is(err, fastopt.ErrInvalidName) {
 			t.Errorf("family %q: %v", name, err)
 		}
 	}
@@ -57,7 +57,9 @@ func TestWrongDeclarationsAreRefused(t *testing.T) {
 		"interface":        second(fastopt.TryDeclare(&r, fastopt.Spec[error]{Name: "x"})),
 		"map with int key": second(fastopt.TryDeclare(&r, fastopt.Spec[map[int]int]{Name: "x"})),
 		"lost field":       second(fastopt.TryDeclare(&r, fastopt.Spec[struct{ hidden int }]{Name: "x", Default: struct{ hidden int }{1}})),
-		"family entries":   second(fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "x", MaxEntries: -1})),
+		"no entries":       second(fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "x"})),
+		"negative entries": second(fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "x", MaxEntries: -1})),
+		"negative absent":  second(fastopt.TryDeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "x", MaxEntries: 1, MaxAbsent: -1})),
 	} {
 		if !errors.Is(err, fastopt.ErrDeclaration) || !contains(err, `"x"`) {
 			t.Errorf("%s: %v", what, err)

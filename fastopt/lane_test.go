@@ -131,7 +131,7 @@ func TestRetriesHaveABudget(t *testing.T) {
 			cfg.Source, cfg.Cache = asked(w.source), nil
 			cfg.OptionBudget.Rate, cfg.OptionBudget.Burst = 1000, 1000
 			var r fastopt.Registry
-			limits := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+			limits := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 			cfg.FamilyBudget.Rate, cfg.FamilyBudget.Burst = 1000, 1000
 			m := w.open(cfg, &r)
 			before := w.source.Calls(faults.Load)

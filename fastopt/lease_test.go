@@ -31,7 +31,7 @@ func newFleet(w *world, n int) (f fleet) {
 
 func (f *fleet) add(w *world, cfg fastopt.Config) {
 	var r fastopt.Registry
-	f.limits = append(f.limits, fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1}))
+	f.limits = append(f.limits, fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1, MaxEntries: 1000}))
 	f.managers = append(f.managers, w.open(cfg, &r))
 }
 

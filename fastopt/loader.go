@@ -124,6 +124,7 @@ func (l *loader) boardLocked(k *key) *flight {
 		}
 	case f == nil || f.token != token:
 		f = &flight{k: k, token: token, dirty: k.dirtied.Load(), queued: true}
+		k.hold() // until it lands
 		l.flights[k.full] = f
 		l.queue = append(l.queue, f)
 		k.due.Store(never) // until it lands
@@ -181,11 +182,13 @@ func (l *loader) land(f *flight, asked int64, err error) {
 	for _, o := range f.older {
 		o.err = err
 		o.wake()
+		o.k.release()
 	}
 	f.wake()
-	if f.k.fam == nil {
+	if f.k.ahead() {
 		l.m.refresher.pokeBy(f.k.due.Load())
 	}
+	f.k.release()
 }
 
 // wake lets who waits for f go on. Nobody may join it any more.

@@ -2,13 +2,14 @@ package fastopt
 
 import (
 	"strings"
-
-	"github.com/fastopt/fastopt-go/tiers"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Option names: [a-z0-9][a-z0-9._:-]{0,127}. The grammar keeps names legible in
 // logs and free of what means something to a shell, a URL, SQL or Redis; '/' is
-// left to separate the prefix of a family from the key.
+// left to separate the prefix of a family from the key, which is any text of 1 to
+// 255 bytes without control characters.
 
 // maxName is the longest name of an option or prefix of a family, in bytes.
 const maxName = 128
@@ -32,13 +33,24 @@ func checkName(name string) error {
 	return nil
 }
 
-// checkFamilyKey checks the full name of one member of a family.
-func checkFamilyKey(full, key string) error {
-	if key == "" {
+// maxKey is the longest key of a family, in bytes. With the longest prefix it
+// makes a name that every tier takes.
+const maxKey = 255
+
+// checkFamilyKey checks what follows the prefix in the name of a family's member.
+// Users name tenants and regions as they like, so that it is any text; what it
+// may not hold would break lines of logs, or a tier would refuse.
+func checkFamilyKey(key string) error {
+	switch {
+	case key == "":
 		return because(ErrInvalidName, "the key is empty")
+	case len(key) > maxKey:
+		return because(ErrInvalidName, "the key has %d bytes, the limit is %d", len(key), maxKey)
+	case !utf8.ValidString(key):
+		return because(ErrInvalidName, "the key is not valid UTF-8")
 	}
-	if err := tiers.CheckName(full); err != nil {
-		return because(ErrInvalidName, "%v", err)
+	if i := strings.IndexFunc(key, unicode.IsControl); i >= 0 {
+		return because(ErrInvalidName, "the key has a control character at byte %d", i)
 	}
 	return nil
 }

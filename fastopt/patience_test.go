@@ -112,7 +112,7 @@ func TestI13AColdLoadEndsAtLoadTimeout(t *testing.T) {
 			cfg := w.config()
 			cfg.LoadTimeout, cfg.WaitStale = timeout, fastopt.NoWait
 			var r fastopt.Registry
-			f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1})
+			f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1, MaxEntries: 1000})
 			w.open(cfg, &r)
 			w.cache.Inject(faults.Load, faults.Fault{Hang: true})
 			w.source.Inject(faults.Load, faults.Fault{Hang: true})
@@ -174,7 +174,7 @@ func TestABatchWaitsForItsMostPatientKey(t *testing.T) {
 		var r fastopt.Registry
 		fastopt.Declare(&r, fastopt.Spec[int]{Name: "hasty", WaitStale: fastopt.NoWait})
 		fastopt.Declare(&r, fastopt.Spec[int]{Name: "calm", WaitStale: 120 * ms})
-		fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+		fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 		m := w.open(w.config(), &r)
 		stale := func(names ...string) map[string]fastopt.Reading[any] {
 			all, err := m.Load(ctx, names...)
@@ -217,7 +217,7 @@ func TestABatchWaitsForItsMostPatientKey(t *testing.T) {
 func TestAFamilyHasAPatience(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var r fastopt.Registry
-		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", WaitStale: 70 * ms})
+		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", WaitStale: 70 * ms, MaxEntries: 1000})
 		w.open(w.config(), &r)
 		f.Load(ctx, "x")
 		time.Sleep(time.Second) // its fill is pushed
@@ -295,7 +295,7 @@ func TestAnImpatientLoadKeepsToTheBackOff(t *testing.T) {
 func TestAPatientLoadWaitsForTheNextAttempt(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var r fastopt.Registry
-		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 		w.open(w.config(), &r)
 		w.sql("f/x", "7")
 		w.allFail()
@@ -317,7 +317,7 @@ func TestAPatientLoadWaitsForTheNextAttempt(t *testing.T) {
 func TestCloseEndsTheWaitOfALoad(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var r fastopt.Registry
-		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+		f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 		m := w.open(w.config(), &r)
 		write := make(chan error)
 		w.source.Inject(faults.Write, faults.Fault{Delay: 500 * ms})

@@ -24,7 +24,7 @@ type several struct {
 func openSeveral(w *world) (o several) {
 	var r fastopt.Registry
 	o.n, o.s = fastopt.New(&r, "n", 1), fastopt.New(&r, "s", "")
-	o.f = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1})
+	o.f = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", Default: 1, MaxEntries: 1000})
 	o.even = fastopt.Declare(&r, fastopt.Spec[int]{Name: "even", Check: fastopt.Between(0, 100)})
 	o.m = w.open(w.config(), &r)
 	return o

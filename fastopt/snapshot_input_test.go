@@ -209,7 +209,7 @@ func TestWhatStandsInTheSnapshot(t *testing.T) {
 			declare := func() (*fastopt.Registry, *fastopt.Option[string], *fastopt.Option[int], *fastopt.Option[int], *fastopt.Family[int]) {
 				var r fastopt.Registry
 				return &r, fastopt.Declare(&r, fastopt.Spec[string]{Name: "secret", Secret: true}), fastopt.New(&r, "over", 0),
-					fastopt.New(&r, "bad", 0), fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+					fastopt.New(&r, "bad", 0), fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 			}
 			r, secret, over, bad, fam := declare()
 			m := w.open(cfg, r)

@@ -108,7 +108,7 @@ func TestASlowCacheHidesNoChange(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var r fastopt.Registry
 		mine := fastopt.New(&r, "foo", 1)
-		limits := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f"})
+		limits := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "f", MaxEntries: 1000})
 		m := w.open(w.config(), &r)
 		theirs, _ := process(w, "foo", 1)
 		time.Sleep(time.Second) // it is the cache that told them of foo

@@ -3,6 +3,7 @@ package fastopt
 import (
 	"context"
 	"iter"
+	"time"
 )
 
 // Watching: whoever publishes wakes the watchers of the key and goes on; each
@@ -50,30 +51,40 @@ func (c *core) watch(ctx context.Context) iter.Seq[Reading[any]] {
 	return func(yield func(Reading[any]) bool) {
 		w := c.addWatcher()
 		defer c.removeWatcher(w)
-		last := c.reading()
-		if !yield(last) {
-			return
+		c.tellChanges(ctx, w, c.reading(), yield)
+	}
+}
+
+// tellChanges is watch for a watcher that was added, and then read last.
+func (c *core) tellChanges(ctx context.Context, w <-chan struct{}, last Reading[any], yield func(Reading[any]) bool) {
+	if !yield(last) {
+		return
+	}
+	for {
+		var done <-chan struct{}     // of the manager; nil before Open
+		var expired <-chan time.Time // of options the expirer tells
+		if k := c.key.Load(); k != nil {
+			done = k.m.done
+			if k.fam != nil {
+				expired = time.After(k.untilExpired())
+			}
 		}
-		for {
-			var done chan struct{} // of the manager; nil before Open
-			if k := c.key.Load(); k != nil {
-				done = k.m.done
-			}
-			select {
-			case <-w:
-			case <-ctx.Done():
-				return
-			case <-done:
-				if r := c.reading(); tells(last, r) {
-					yield(r)
-				}
+		ended := false
+		select {
+		case <-w:
+		case <-expired:
+		case <-ctx.Done():
+			return
+		case <-done:
+			ended = true
+		}
+		if r := c.reading(); tells(last, r) {
+			if last = r; !yield(r) {
 				return
 			}
-			if r := c.reading(); tells(last, r) {
-				if last = r; !yield(r) {
-					return
-				}
-			}
+		}
+		if ended {
+			return
 		}
 	}
 }

@@ -86,7 +86,7 @@ func openManager(ctx context.Context, a spec, source *postgres.Source, relay boo
 	for i := range m.options {
 		m.options[i] = fastopt.New[int64](&r, option(i), -1)
 	}
-	m.family = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int64]{Prefix: family, Default: -1})
+	m.family = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int64]{Prefix: family, Default: -1, MaxEntries: 100_000})
 	cache, err := redis.Open(redis.Config{URL: a.RedisURL})
 	if err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ func (s *service) open(ctx context.Context, a spec) (err error) {
 		s.options = append(s.options, fastopt.Declare(&r, fastopt.Spec[int64]{Name: option(i), Default: nothing, Grace: grace}))
 	}
 	s.forever = a.Forever
-	s.family = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int64]{Prefix: "member", Default: nothing})
+	s.family = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int64]{Prefix: "member", Default: nothing, MaxEntries: 100_000})
 	s.lives = time.Duration(a.TTL + a.Grace)
 	s.reader = newReader(s.options[:min(len(s.options), handles)])
 	if s.source, err = postgres.Open(postgres.Config{URL: a.PostgresURL}); err != nil {

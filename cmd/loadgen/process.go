@@ -135,7 +135,7 @@ func (p *process) declare(r *run) *fastopt.Registry {
 		}
 		p.options = append(p.options, fastopt.Declare(&reg, spec))
 	}
-	p.family = fastopt.DeclareFamily(&reg, fastopt.FamilySpec[string]{Prefix: familyName, Default: familyDefault})
+	p.family = fastopt.DeclareFamily(&reg, fastopt.FamilySpec[string]{Prefix: familyName, Default: familyDefault, MaxEntries: 100_000})
 	return &reg
 }
 

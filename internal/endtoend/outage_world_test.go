@@ -108,7 +108,7 @@ func (o *outage) join(name string, cfg fastopt.Config) *victim {
 	var r fastopt.Registry
 	v.n = fastopt.New(&r, "n", -1)
 	v.kept = fastopt.Declare(&r, fastopt.Spec[int]{Name: "kept", Default: -1, Grace: fastopt.Forever})
-	v.limit = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "limit", Default: 5})
+	v.limit = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "limit", Default: 5, MaxEntries: 1000})
 	v.Manager = o.open(name, cfg, v, &r)
 	return v
 }

@@ -69,7 +69,7 @@ func (w *world) start() *process {
 func open(cfg fastopt.Config) (*process, error) {
 	var r fastopt.Registry
 	p := &process{n: fastopt.Declare(&r, fastopt.Spec[int]{Name: "n", Default: -1, Check: fastopt.Between(-1, 1000)})}
-	p.limit = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "limit", Default: 5})
+	p.limit = fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "limit", Default: 5, MaxEntries: 1000})
 	p.source, _ = cfg.Source.(*postgres.Source)
 	m, err := fastopt.Open(ctx, cfg, &r)
 	p.Manager = m
