@@ -186,6 +186,9 @@ func TestCloseWaitsForAWrite(t *testing.T) {
 // I4: what is being written or repaired is not evicted.
 func TestAWrittenMemberIsNotForgotten(t *testing.T) {
 	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 2}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		for i := range 20 {
+			w.sql(fmt.Sprint("tenant.limit/other ", i), "5") // absent ones would be evicted apart
+		}
 		flood := func() {
 			for i := range 20 {
 				limit.Load(ctx, fmt.Sprint("other ", i))
