@@ -97,6 +97,10 @@ type Config struct {
 	// MaxValue is the largest encoded value, in bytes. 0: 64 KiB. At most 1 MiB.
 	MaxValue int
 
+	// CountReads counts reads by name and of families, which Stats.Reads tells.
+	// Option.Get is never counted.
+	CountReads bool
+
 	// Logger hears of changes of state, one line each. nil: silence.
 	Logger *slog.Logger
 	// Jitter returns numbers in [0, 1) and may be called by several goroutines

@@ -25,6 +25,8 @@ type Manager struct {
 	keys       []*key                     // immutable: registered options, in the order of declaration
 	byName     map[string]*key            // immutable: the same
 	families   []*family                  // immutable
+	reads      *readCounter               // immutable: of declared options by name; nil: they are not counted
+	counted    []*readCounter             // immutable: reads, then those of families
 	ctx        context.Context            // immutable: ends with Close
 	stop       func()                     // immutable
 	done       chan struct{}              // immutable: closed by Close
@@ -80,6 +82,7 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 	m := &Manager{cfg: cfg, base: time.Now(), byName: map[string]*key{}, done: make(chan struct{}), ended: make(chan struct{}),
 		dynamic: xsync.NewMapOf[string, *key]()}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
+	m.reads = m.countReads("")
 	if err := m.adopt(registries); err != nil {
 		m.stop()
 		return nil, fmt.Errorf("fastopt: open: %w", err)
