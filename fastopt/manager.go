@@ -24,6 +24,7 @@ type Manager struct {
 	registries []*Registry                // immutable
 	keys       []*key                     // immutable: registered options, in the order of declaration
 	byName     map[string]*key            // immutable: the same
+	names      nameTable                  // the same, for reads
 	families   []*family                  // immutable
 	reads      *readCounter               // immutable: of declared options by name; nil: they are not counted
 	counted    []*readCounter             // immutable: reads, then those of families
@@ -136,6 +137,7 @@ func (m *Manager) adopt(registries []*Registry) (err error) {
 			m.families = append(m.families, &family{familyCore: f, m: m, lives: l, members: xsync.NewMapOf[string, *key]()})
 		}
 	}
+	m.names = newNameTable(m.keys)
 	return nil
 }
 

@@ -100,9 +100,17 @@ func (o *Option[T]) swap(old, new *meta) bool {
 	if cur.meta != old {
 		return false
 	}
+	next := &entry[T]{value: unbox[T](new.boxed), meta: new}
+	old.pass()
 	// Linearization point of every change. No ABA: cur is referenced here, so
 	// its address cannot be reused.
-	return o.current.CompareAndSwap(cur, &entry[T]{value: unbox[T](new.boxed), meta: new})
+	if !o.current.CompareAndSwap(cur, next) {
+		return false
+	}
+	if new.shown != nil {
+		new.key.show()
+	}
+	return true
 }
 
 // unbox returns the T in v.

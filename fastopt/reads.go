@@ -51,6 +51,15 @@ func (c *readCounter) hit() {
 	}
 }
 
+// found is hit or missed.
+func (c *readCounter) found(known bool) {
+	if known {
+		c.hit()
+	} else {
+		c.missed()
+	}
+}
+
 // stale counts a read that gave what is known and should be renewed.
 func (c *readCounter) stale() {
 	if c != nil {
