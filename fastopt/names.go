@@ -89,10 +89,7 @@ func (k *key) show() {
 	for {
 		was := k.slot.shown.Load()
 		now := k.cell.load().shown // loaded after was, so not older
-		if now == nil || now.key != k || now == was {
-			return // or another manager's by now
-		}
-		if k.slot.shown.CompareAndSwap(was, now) {
+		if now == was || k.slot.shown.CompareAndSwap(was, now) {
 			return
 		}
 	}
@@ -104,25 +101,21 @@ func (k *key) show() {
 // longest row of full slots.
 func hashName(s string) uint64 {
 	const p0, p1, p2 = 0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3
-	h, n := p0^uint64(len(s)), len(s)
-	var a, b uint64
-	switch {
-	case n > 8:
-		for i := 0; i+16 < n; i += 16 {
-			h = fold(h^eight(s[i:]), p1^eight(s[i+8:]))
+	var h, a, b uint64
+	switch n := len(s); {
+	case n >= 16:
+		for i := 0; i+16 < n; i += 16 { // multiplications do not wait for each other
+			h = bits.RotateLeft64(h, 23) ^ fold(p1^eight(s[i:]), p2^eight(s[i+8:]))
 		}
-		if n < 16 {
-			a = eight(s)
-		} else {
-			a = eight(s[n-16:])
-		}
-		b = eight(s[n-8:])
+		a, b = eight(s[n-16:]), eight(s[n-8:])
+	case n >= 8:
+		a, b = eight(s), eight(s[n-8:])
 	case n >= 4:
 		a, b = four(s), four(s[n-4:])
 	case n > 0:
 		a, b = uint64(s[0])|uint64(s[n/2])<<8, uint64(s[n-1])
 	}
-	return fold(h^a, p2^b) | 1
+	return bits.RotateLeft64(h, 23) ^ fold(p0^a, p1^b^p2*uint64(len(s))) | 1
 }
 
 func fold(a, b uint64) uint64 {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"sync/atomic"
+
+	"github.com/fastopt/fastopt-go/internal/point"
 )
 
 // An Option is the handle of one declared option. All methods may be called by
@@ -108,6 +110,7 @@ func (o *Option[T]) swap(old, new *meta) bool {
 		return false
 	}
 	if new.shown != nil {
+		point.At(point.PublishShow, new.key.m, new.key.name)
 		new.key.show()
 	}
 	return true
