@@ -411,6 +411,28 @@ func TestAWriteTheCacheDidNotGetLivesOnWhileTheSourceIsSilent(t *testing.T) {
 	})
 }
 
+// But what is over is over, though the expirer be late: readers may have been told so.
+func TestWhatHasExpiredDoesNotOutliveAnOlderAnswer(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		w.cacheSetFails()
+		w.source.Inject(faults.Load, faults.Fault{Hang: true})
+		set(t, foo, "v2")
+		w.cacheGetFails()
+		hookOnce(t, point.ExpireClaim, m, "foo", func() {
+			w.cache.Heal()
+			time.Sleep(5 * time.Second)
+			want(t, foo.Inspect(), "d", fastopt.Expired, fastopt.Default)
+		})
+		time.Sleep(5 * time.Minute)
+		if foo.Get() != "d" {
+			t.Errorf("reads %q again", foo.Get())
+		}
+	})
+}
+
 // The same if the cache was set back, and it is no write of this process.
 func TestWhatTheCacheHasLostLivesOnWhileTheSourceIsSilent(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {

@@ -158,7 +158,8 @@ func (k *key) outlast(a *answer) {
 		top := k.cell.load()
 		cur := top.tier()
 		asked := cur.asked.Load()
-		if cur.key != k || asked == dead || cur.seen.Epoch != a.rec.Stamp.Epoch || !cur.seen.Newer(a.rec.Stamp) {
+		over := asked == dead || k.m.now() >= later(asked, k.lives.usable) // though the expirer be late
+		if cur.key != k || over || cur.seen.Epoch != a.rec.Stamp.Epoch || !cur.seen.Newer(a.rec.Stamp) {
 			return
 		}
 		if cur.token == neverFresh {
