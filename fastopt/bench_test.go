@@ -261,35 +261,6 @@ func BenchmarkManagerGet(b *testing.B) {
 	}
 }
 
-// BenchmarkFamilyGet reads members that are in memory. The rival is xsync's
-// Load of a pointer.
-func BenchmarkFamilyGet(b *testing.B) {
-	const count = 1000
-	var r fastopt.Registry
-	f := fastopt.DeclareFamily(&r, fastopt.FamilySpec[int]{Prefix: "limit", Default: 1, TTL: fastopt.DefaultTTL * 100})
-	benchOpen(b, &r)
-	bare := xsync.NewMapOf[string, *benchEntry[int]]()
-	keys := make([]string, count)
-	for i := range keys {
-		keys[i] = fmt.Sprintf("tenant-%05d", i)
-		bare.Store(strings.Clone(keys[i]), &benchEntry[int]{value: i})
-		if got := f.Load(b.Context(), strings.Clone(keys[i])); got.State != fastopt.Fresh {
-			b.Fatalf("member %d is %v: %v", i, got.State, got.Err)
-		}
-	}
-	benchAgainst(b, func(n int) {
-		for i := range n {
-			benchSinkPtr, _ = bare.Load(keys[i%count])
-		}
-	}, func(n int) {
-		sum := 0
-		for i := range n {
-			sum += f.Get(keys[i%count])
-		}
-		benchSink.Store(int64(sum))
-	})
-}
-
 // benchOption is an option that the source has a value of.
 func benchOption(b *testing.B) *fastopt.Option[int] {
 	b.Helper()

@@ -16,9 +16,19 @@ import (
 // answer is ErrUnknownOption, without I/O.
 
 // Get returns the value of an option as Option.Get does: wait-free, without an
-// allocation. A family's member is read as Family.Get reads it. An error
+// allocation. A family's member is read as Family.Get reads it; to return its
+// value as an any may allocate that. An error
 // (ErrUnknownOption, ErrInvalidName) costs a look at all names.
 func (m *Manager) Get(name string) (any, error) {
+	v, f, member, err := m.find(name)
+	if f != nil {
+		return f.table.value(member), nil
+	}
+	return v, err
+}
+
+// find returns the value of an option, or the family and the key of a member.
+func (m *Manager) find(name string) (v any, _ *family, member string, _ error) {
 	if s := m.names.find(name); s != nil {
 		v := s.shown.Load()
 		if v.passed.Load() { // else this load is the linearization point
@@ -27,13 +37,13 @@ func (m *Manager) Get(name string) (any, error) {
 		if m.reads != nil {
 			m.reads.found(v.known)
 		}
-		return v.value, nil
+		return v.value, nil, "", nil
 	}
-	f, key, err := m.member(name)
+	f, member, err := m.member(name)
 	if err != nil {
-		return nil, failed("get", name, err)
+		return nil, nil, "", failed("get", name, err)
 	}
-	return f.get(key), nil
+	return nil, f, member, nil
 }
 
 // maxNames bounds one call of Load.
@@ -54,6 +64,7 @@ func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading
 		if err != nil {
 			return nil, failed("load", name, err)
 		}
+		defer k.release()
 		if _, twice := readings[k.full]; !twice {
 			keys = append(keys, k)
 			readings[k.full] = Reading[any]{}
@@ -69,11 +80,11 @@ func (m *Manager) Load(ctx context.Context, names ...string) (map[string]Reading
 // unknown name (ErrUnknownOption, ErrInvalidName) nothing is sent.
 func (m *Manager) Set(ctx context.Context, name string, v any, opts ...WriteOption) (Receipt, error) {
 	return receipt("set", name, func() (Receipt, error) {
-		k, release, err := m.writeKeyOf(name)
+		k, err := m.keyOf(name)
 		if err != nil {
 			return Receipt{}, err
 		}
-		defer release()
+		defer k.release()
 		return k.set(ctx, v, opts)
 	})
 }
@@ -94,11 +105,11 @@ func (m *Manager) SetAll(ctx context.Context, values map[string]any, opts ...Wri
 	}
 	cs := make([]change, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		k, release, err := m.writeKeyOf(name)
+		k, err := m.keyOf(name)
 		if err != nil {
 			return Receipt{}, failed("set", name, err)
 		}
-		defer release()
+		defer k.release()
 		c, err := k.change(values[name])
 		if err != nil {
 			return Receipt{}, failed("set", name, err)
@@ -118,11 +129,11 @@ func (m *Manager) SetAll(ctx context.Context, values map[string]any, opts ...Wri
 // Delete removes the value of an option, as Option.Delete does.
 func (m *Manager) Delete(ctx context.Context, name string, opts ...WriteOption) (Receipt, error) {
 	return receipt("delete", name, func() (Receipt, error) {
-		k, release, err := m.writeKeyOf(name)
+		k, err := m.keyOf(name)
 		if err != nil {
 			return Receipt{}, err
 		}
-		defer release()
+		defer k.release()
 		return k.delete(ctx, opts)
 	})
 }
@@ -201,14 +212,15 @@ func (m *Manager) Refresh(ctx context.Context) error {
 	if m.isClosed() {
 		return fmt.Errorf("fastopt: refresh: %w", ErrClosed)
 	}
-	m.moved.Add(1)
+	m.moveAll()
 	if err := m.loadAll(orEnded(ctx)); err != nil {
 		return fmt.Errorf("fastopt: refresh: %w", err)
 	}
 	return nil
 }
 
-// keyOf returns the key of a name, creating that of a family's member.
+// keyOf returns the key of a name. That of a family's member lasts until it is
+// released.
 func (m *Manager) keyOf(name string) (*key, error) {
 	if k := m.byName[name]; k != nil {
 		return k, nil
@@ -217,22 +229,7 @@ func (m *Manager) keyOf(name string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.memberKey(key)
-}
-
-// writeKeyOf is keyOf for a write, which ends with release.
-func (m *Manager) writeKeyOf(name string) (k *key, release func(), err error) {
-	if k := m.byName[name]; k != nil {
-		return k, func() {}, nil
-	}
-	f, member, err := m.member(name)
-	if err != nil {
-		return nil, nil, err
-	}
-	if k, err = f.writeKey(member); err != nil {
-		return nil, nil, err
-	}
-	return k, func() { k.writing.Add(-1) }, nil
+	return f.acquire(key)
 }
 
 // member splits the name of a family's member.

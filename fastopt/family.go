@@ -2,16 +2,13 @@ package fastopt
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/puzpuzpuz/xsync/v3"
 )
 
 // Families: one option per tenant, user or region, under the name prefix/key.
-// Members are many, so that they live in a bounded concurrent map, are loaded
-// when first read and renewed when read again.
+// Members are many, so that they live in a bounded concurrent map (member.go),
+// are loaded when first read and renewed when read again.
 
 // A FamilySpec declares a family. Prefix is required.
 type FamilySpec[T any] struct {
@@ -27,20 +24,31 @@ type FamilySpec[T any] struct {
 	WaitStale time.Duration
 	Doc       string
 	Check     func(T) error
-	// MaxEntries bounds the members in memory, whether set or known to be
-	// absent. Those not read lately are evicted first; an evicted member reads
-	// the default until it is loaded again. Members that are being written or
-	// repaired are kept beyond the bound. 0: 100,000. Negative: ErrDeclaration.
+	// MaxEntries bounds the members in memory that are set. Those not read
+	// lately are evicted first; an evicted member reads the default until it is
+	// loaded again. Members that are being loaded, written or repaired are kept
+	// beyond the bound. 0: 100,000. Negative: ErrDeclaration.
 	MaxEntries int
+	// MaxAbsent bounds the members in memory that are known to be absent, apart,
+	// so that a flood of unknown keys evicts none that is set. 0: a tenth of
+	// MaxEntries, at least 1,000. Negative: ErrDeclaration.
+	MaxAbsent int
 }
 
-const defaultMaxEntries = 100_000
+const (
+	defaultMaxEntries = 100_000
+	leastAbsent       = 1000
+)
 
 // A Family is the handle of a declared family. All methods may be called by any
 // number of goroutines at once. A key is not empty and valid UTF-8 without NUL;
 // with the prefix and the '/' it has at most 400 bytes. Else, ErrInvalidName.
 // Before Open, Get gives the default, and the others ErrClosed.
-type Family[T any] struct{ core *familyCore }
+type Family[T any] struct {
+	current atomic.Pointer[residents[T]] // in the newest manager; nil before the first Open
+	value   T                            // immutable: the default
+	core    *familyCore                  // immutable
+}
 
 // DeclareFamily declares a family. It panics if the declaration is wrong.
 func DeclareFamily[T any](r *Registry, s FamilySpec[T]) *Family[T] {
@@ -57,49 +65,84 @@ func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
 	if err == nil && s.MaxEntries < 0 {
 		err = because(ErrDeclaration, "MaxEntries %d: must not be negative", s.MaxEntries)
 	}
+	if err == nil && s.MaxAbsent < 0 {
+		err = because(ErrDeclaration, "MaxAbsent %d: must not be negative", s.MaxAbsent)
+	}
 	if err != nil {
 		return nil, failed("declare", s.Prefix, err)
 	}
-	f := &familyCore{decl: d, limit: s.MaxEntries, handle: func() *core { return newOption[T](d).core }}
-	if f.limit == 0 {
-		f.limit = defaultMaxEntries
+	f := &Family[T]{value: unbox[T](d.fallback), core: &familyCore{decl: d, entries: s.MaxEntries, absents: s.MaxAbsent}}
+	if f.core.entries == 0 {
+		f.core.entries = defaultMaxEntries
 	}
-	if err := r.add(s.Prefix, func() { r.families = append(r.families, f) }); err != nil {
+	if f.core.absents == 0 {
+		f.core.absents = max(f.core.entries/10, leastAbsent)
+	}
+	f.core.open = f.open
+	if err := r.add(s.Prefix, func() { r.families = append(r.families, f.core) }); err != nil {
 		return nil, failed("declare", s.Prefix, err)
 	}
-	return &Family[T]{core: f}, nil
+	return f, nil
+}
+
+// open makes the family's state in m.
+func (f *Family[T]) open(m *Manager, l lives) *family {
+	s := &residents[T]{none: f.value}
+	s.members.init()
+	s.family.init(f.core, m, l, s)
+	s.show = func() { f.current.Store(s) }
+	return &s.family
 }
 
 // Get returns the member's value. A member that is not in memory reads the
-// default and is loaded in the background; an old one is renewed in the
-// background. It does not wait for that, and does no I/O. An invalid key reads
-// the default.
+// default and is loaded in the background; an old one, and one of which a push
+// said that it changed, is renewed in the background. Get does not wait for
+// that, takes no lock, and does no I/O. How old a value is that it gives
+// without having it renewed is judged by a clock that ticks every TTL/64, 1 to
+// 50 ms: while a tier answers, a value that is read all the time is at most
+// TTL old, plus the lag of the goroutine that ticks, plus the time of a
+// request. An invalid key reads the default.
 func (f *Family[T]) Get(key string) T {
-	if s := f.core.state.Load(); s != nil {
-		return unbox[T](s.get(key))
+	s := f.current.Load()
+	if s == nil {
+		return f.value
 	}
-	return unbox[T](f.core.fallback)
+	m := s.members.find(key)
+	if m != nil && m.fresh(&s.freshFrom) {
+		s.reads.hit()
+		return m.value
+	}
+	return s.judged(m, key)
 }
 
 // Load returns a member's reading as Option.Load does.
 func (f *Family[T]) Load(ctx context.Context, key string) Reading[T] {
-	k, err := f.core.memberKey(key)
-	if err != nil {
-		return Reading[T]{Value: unbox[T](f.core.fallback), Err: failed("load", f.core.name+"/"+key, err)}
+	s := f.current.Load()
+	if s == nil {
+		return f.unread(key, ErrClosed)
 	}
-	return reading[T](k.m.loadKeys(ctx, k)[0])
+	if m := s.members.find(key); m != nil {
+		if r, fresh := s.reading(&m.resident); fresh && !s.m.isClosed() {
+			m.node.Used()
+			return Reading[T]{Value: m.value, State: r.State, Origin: r.Origin, Stamp: r.Stamp, Age: r.Age}
+		}
+	}
+	k, err := s.acquire(key)
+	if err != nil {
+		return f.unread(key, err)
+	}
+	defer k.release()
+	return reading[T](s.m.loadKeys(ctx, k)[0])
+}
+
+// unread is the reading of a member that cannot be asked for.
+func (f *Family[T]) unread(key string, err error) Reading[T] {
+	return Reading[T]{Value: f.value, Err: failed("load", f.core.name+"/"+key, err)}
 }
 
 // Set writes a member's value as Option.Set does.
 func (f *Family[T]) Set(ctx context.Context, key string, v T, opts ...WriteOption) (Receipt, error) {
-	return receipt("set", f.core.name+"/"+key, func() (Receipt, error) {
-		k, err := f.core.writeKey(key)
-		if err != nil {
-			return Receipt{}, err
-		}
-		defer k.writing.Add(-1)
-		return k.set(ctx, v, opts)
-	})
+	return f.write("set", key, setTo(ctx, v, opts))
 }
 
 // SetIf writes a member's value as Option.SetIf does.
@@ -109,139 +152,36 @@ func (f *Family[T]) SetIf(ctx context.Context, key string, stamp Stamp, v T, opt
 
 // Delete removes a member's value as Option.Delete does.
 func (f *Family[T]) Delete(ctx context.Context, key string, opts ...WriteOption) (Receipt, error) {
-	return receipt("delete", f.core.name+"/"+key, func() (Receipt, error) {
-		k, err := f.core.writeKey(key)
+	return f.write("delete", key, deletion(ctx, opts))
+}
+
+// write calls do with the member's working key.
+func (f *Family[T]) write(op, member string, do func(k *key) (Receipt, error)) (Receipt, error) {
+	return receipt(op, f.core.name+"/"+member, func() (Receipt, error) {
+		s := f.current.Load()
+		if s == nil {
+			return Receipt{}, ErrClosed
+		}
+		k, err := s.acquire(member)
 		if err != nil {
 			return Receipt{}, err
 		}
-		defer k.writing.Add(-1)
-		return k.delete(ctx, opts)
+		defer k.release()
+		return do(k)
 	})
+}
+
+func setTo(ctx context.Context, v any, opts []WriteOption) func(*key) (Receipt, error) {
+	return func(k *key) (Receipt, error) { return k.set(ctx, v, opts) }
+}
+
+func deletion(ctx context.Context, opts []WriteOption) func(*key) (Receipt, error) {
+	return func(k *key) (Receipt, error) { return k.delete(ctx, opts) }
 }
 
 // A familyCore is a family in code that knows no T.
 type familyCore struct {
-	*decl               // immutable
-	limit  int          // immutable
-	handle func() *core // immutable: makes a member that reads the default
-	state  atomic.Pointer[family]
-}
-
-// A family is a familyCore in one manager.
-type family struct {
-	*familyCore                            // immutable
-	m           *Manager                   // immutable
-	lives       lives                      // immutable
-	members     *xsync.MapOf[string, *key] // by what follows the prefix
-
-	mu   sync.Mutex
-	hand []*key // guarded by mu: in the order of eviction
-}
-
-// A memberRead is a member that a reader found missing or old.
-type memberRead struct {
-	fam    *family
-	member string
-}
-
-// get is Family.Get. It writes nothing shared unless the member is missing or
-// old, or is read for the first time since the eviction hand passed.
-func (f *family) get(member string) any {
-	k, ok := f.members.Load(member)
-	if !ok {
-		if checkFamilyKey(f.name+"/"+member, member) == nil {
-			f.m.refresher.read(memberRead{f, member})
-		}
-		return f.fallback
-	}
-	if !k.used.Load() {
-		k.used.Store(true)
-	}
-	m, now := k.cell.load(), f.m.now()
-	k.outlive(now)
-	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now {
-		k.renewLater(member)
-	}
-	if m.state(now, k.lives, k.token()) == Expired {
-		return f.fallback
-	}
-	return m.boxed
-}
-
-// renewLater queues one load of a member.
-func (k *key) renewLater(member string) {
-	if k.queued.CompareAndSwap(false, true) && !k.m.refresher.read(memberRead{k.fam, member}) {
-		k.queued.Store(false)
-	}
-}
-
-// memberKey returns the key of a member in the newest manager, creating it.
-func (f *familyCore) memberKey(member string) (*key, error) {
-	s := f.state.Load()
-	if s == nil {
-		return nil, ErrClosed
-	}
-	return s.memberKey(member)
-}
-
-// writeKey is memberKey for a write, during which the member is not evicted:
-// who calls it takes k.writing down again.
-func (f *familyCore) writeKey(member string) (*key, error) {
-	s := f.state.Load()
-	if s == nil {
-		return nil, ErrClosed
-	}
-	return s.writeKey(member)
-}
-
-func (s *family) memberKey(member string) (*key, error) {
-	if k, ok := s.members.Load(member); ok {
-		return k, nil
-	}
-	return s.pick(member, 0)
-}
-
-func (s *family) writeKey(member string) (*key, error) { return s.pick(member, 1) }
-
-// pick returns the key of a member, creating it, with so many more writes under
-// way.
-func (s *family) pick(member string, writes int32) (*key, error) {
-	full := s.name + "/" + member
-	if err := checkFamilyKey(full, member); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k, ok := s.members.Load(member)
-	if !ok {
-		s.evictLocked()
-		k = &key{core: s.handle(), full: full, m: s.m, lives: s.lives, fam: s}
-		k.due.Store(never)
-		k.start()
-		s.hand = append(s.hand, k)
-		s.m.dynamic.Store(full, k) // first: no push for it may be overlooked
-		s.members.Store(member, k)
-	}
-	k.writing.Add(writes)
-	return k, nil
-}
-
-// evictLocked makes room for one member: it drops the oldest that was not read
-// since the hand passed it last (CLOCK, also called second chance). What is
-// being written or repaired is kept, so that nobody reads less than he wrote
-// (I4); if all are, there is one more.
-func (s *family) evictLocked() {
-	for range 2 * len(s.hand) {
-		if len(s.hand) < s.limit {
-			return
-		}
-		k := s.hand[0]
-		s.hand = s.hand[1:]
-		if k.used.CompareAndSwap(true, false) || k.writing.Load() > 0 || !k.isClean() {
-			s.hand = append(s.hand, k)
-			continue
-		}
-		s.members.Delete(k.full[len(s.name)+1:])
-		s.m.dynamic.Delete(k.full)
-	}
+	*decl                                          // immutable
+	entries, absents int                           // immutable: bounds
+	open             func(*Manager, lives) *family // immutable
 }

@@ -139,7 +139,7 @@ func (c *clocks) asleepLocked(now glance) time.Duration {
 func (m *Manager) unverify() {
 	m.stats.unverified.Add(1)
 	now := m.now()
-	for _, k := range m.keys {
+	for _, k := range m.ahead() {
 		if due := k.due.Load(); due <= now {
 			k.due.CompareAndSwap(due, never) // the loss makes it due, jittered
 		}

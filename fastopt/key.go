@@ -28,11 +28,15 @@ type key struct {
 	full  string // immutable: name in the tiers; the option's, or prefix/key of a family
 	m     *Manager
 	lives lives
-	fam   *family   // nil for a registered option
-	slot  *nameSlot // nil for a member of a family
+	slot  *nameSlot      // immutable; nil for a member of a family
+	fam   *family        // immutable; nil for a registered option
+	moved *atomic.Uint64 // immutable: own part of the token (I5): pushes, writes; a member's is of several
 
-	moved    atomic.Uint64 // own part of the token (I5): pushes, writes
-	due      atomic.Int64  // ns since Open: when to refresh; of a family's, when the next reader is to
+	refs    int   // guarded by fam.mu: how many hold a member's working key
+	suspect Stamp // guarded by fam.mu: what the cache had told of a member, if only a push made it not fresh
+
+	own      atomic.Uint64 // what moved is of a registered option
+	due      atomic.Int64  // ns since Open: when to refresh; of a member, when it ceases to be fresh
 	retryAt  atomic.Int64  // ns since Open: no request before, after a failure
 	fails    atomic.Int32  // failed requests in a row
 	reloadAt atomic.Int64  // ns since Open: no reload by a push before
@@ -43,9 +47,6 @@ type key struct {
 	held     atomic.Uint64 // 1 + the token of the last load, if the cache told the entry; else 0
 	dirtied  atomic.Uint64 // counts what the cache may have missed …
 	cleaned  atomic.Uint64 // … and what of it was repaired
-	used     atomic.Bool   // family: read since the eviction hand passed
-	queued   atomic.Bool   // family: a reader has asked for a load
-	writing  atomic.Int32  // family: writes under way, which must not be forgotten
 }
 
 // never is a due time that does not come.
@@ -132,11 +133,12 @@ func (k *key) succeeded(asked int64, f *flight) {
 	if f.held && !f.blind {
 		k.held.Store(f.token + 1)
 	}
+	k.told(f.held && !f.blind)
 	if f.blind && k.m.pushUp.Load() && !k.m.cache.broken.Load() { // else all is due when it answers again
 		k.lookAgain(asked)
 		return
 	}
-	if k.fam != nil {
+	if !k.ahead() {
 		return
 	}
 	if k.aligned.Swap(false) { // the fleet is not to stay in step
@@ -191,10 +193,14 @@ func (k *key) lookAgain(asked int64) {
 // outlive ends the freshness of a family's member that is due: whoever reads it
 // has it loaded.
 func (k *key) outlive(now int64) {
-	if at := k.due.Load(); k.fam != nil && at <= now && k.due.CompareAndSwap(at, never) {
-		k.moved.Add(1)
+	if at := k.due.Load(); !k.ahead() && at <= now && k.due.CompareAndSwap(at, never) {
+		k.stir()
 	}
 }
+
+// ahead reports whether k is renewed ahead of need, whether read or not: options
+// are, and members that somebody watches.
+func (k *key) ahead() bool { return k.fam == nil || k.wakes.Load() > 0 }
 
 func (k *key) failed(err error) {
 	n := k.fails.Add(1)
@@ -207,7 +213,7 @@ func (k *key) failed(err error) {
 	k.aligned.Store(true)
 	k.retryAt.Store(at)
 	k.held.Store(0)
-	if k.fam == nil {
+	if k.ahead() {
 		k.due.Store(at)
 	}
 }

@@ -79,6 +79,7 @@ func (l *loader) park(f *flight) bool {
 		return false
 	case l.flights[f.k.full] != f: // a push came already: who waits for f joins its successor
 		close(f.done)
+		f.k.release()
 		return true
 	}
 	l.m.stats.leaseWaits.Add(1)

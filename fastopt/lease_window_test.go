@@ -67,6 +67,7 @@ func TestR7APushThatStartsNoLoadWakesWhoWaits(t *testing.T) {
 		w.store.Flush()
 		w.store.Lease(ctx, "default", []string{"f/x"}, time.Minute)
 		s.sink(tiers.Event{Kind: tiers.Changed, Name: "f/x"}) // it is gone
+		f.limits[0].Get("x")
 		time.Sleep(20 * time.Millisecond)
 		if f.waits() != 1 {
 			t.Fatalf("%d waits", f.waits())

@@ -107,6 +107,7 @@ func (l *loader) boardLocked(k *key) *flight {
 			close(f.done)
 		} else {
 			f.queued = true
+			k.hold() // until it lands
 			l.flights[k.full] = f
 			l.queue = append(l.queue, f)
 			k.due.Store(never) // until it lands
@@ -165,11 +166,13 @@ func (l *loader) land(f *flight, asked int64, err error) {
 	for _, o := range f.older {
 		o.err = err
 		close(o.done)
+		o.k.release()
 	}
 	close(f.done)
-	if f.k.fam == nil {
+	if f.k.ahead() {
 		l.m.refresher.pokeBy(f.k.due.Load())
 	}
+	f.k.release()
 }
 
 // close lets nothing start any more, and ends what never got into a batch.

@@ -10,13 +10,21 @@ import "reflect"
 // for any other, ErrInvalidValue. ErrUnknownOption, ErrInvalidName: there is no
 // such option.
 func Lookup[T any](m *Manager, name string) (T, error) {
-	v, err := m.Get(name)
 	var zero T
-	if t, ok := v.(T); ok && any(zero) != nil { // an interface is nobody's declared type
-		return t, nil
+	v, f, member, err := m.find(name)
+	if err != nil {
+		return zero, err
 	}
-	if err == nil {
-		err = failed("get", name, because(ErrInvalidValue, "it is of type %T, and was asked for as %v", v, reflect.TypeFor[T]()))
+	if f == nil {
+		if t, ok := v.(T); ok && any(zero) != nil { // an interface is nobody's declared type
+			return t, nil
+		}
+	} else if s, ok := f.table.(*residents[T]); ok {
+		return s.get(member), nil
 	}
-	return zero, err
+	declared := reflect.TypeOf(v)
+	if f != nil {
+		declared = f.codec.typ
+	}
+	return zero, failed("get", name, because(ErrInvalidValue, "it is of type %v, and was asked for as %v", declared, reflect.TypeFor[T]()))
 }

@@ -64,9 +64,7 @@ func TestLookup(t *testing.T) {
 	lookupGives(t, m, "table", map[string]int{"a": 1})
 	lookupGives(t, m, "limits", lookupLimits{Rate: 1.5, Burst: 7})
 	lookupGives(t, m, "none", (*lookupLimits)(nil))
-	if v, err := Lookup[int](m, "limit/tenant-42"); v != 12 || err != nil {
-		t.Errorf("a member reads %v, %v", v, err)
-	}
+	lookupGives(t, m, "limit/tenant-42", 12)
 
 	lookupFails[int64](t, m, "count", ErrInvalidValue, "type int,", "as int64")
 	lookupFails[float64](t, m, "count", ErrInvalidValue, "type int,", "as float64")

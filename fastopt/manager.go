@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/puzpuzpuz/xsync/v3"
 
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -19,19 +19,19 @@ import (
 // A Manager keeps the options of its registries up to date. All methods may be
 // called by any number of goroutines at once.
 type Manager struct {
-	cfg        Config                     // immutable
-	base       time.Time                  // immutable: the monotonic origin of all instants
-	registries []*Registry                // immutable
-	keys       []*key                     // immutable: registered options, in the order of declaration
-	byName     map[string]*key            // immutable: the same
-	names      nameTable                  // the same, for reads
-	families   []*family                  // immutable
-	reads      *readCounter               // immutable: of declared options by name; nil: they are not counted
-	counted    []*readCounter             // immutable: reads, then those of families
-	ctx        context.Context            // immutable: ends with Close
-	stop       func()                     // immutable
-	done       chan struct{}              // immutable: closed by Close
-	dynamic    *xsync.MapOf[string, *key] // keys of families
+	cfg        Config          // immutable
+	base       time.Time       // immutable: the monotonic origin of all instants
+	registries []*Registry     // immutable
+	keys       []*key          // immutable: registered options, in the order of declaration
+	byName     map[string]*key // immutable: the same
+	names      nameTable       // the same, for reads
+	families   []*family       // immutable
+	reads      *readCounter    // immutable: of declared options by name; nil: they are not counted
+	counted    []*readCounter  // immutable: reads, then those of families
+	ctx        context.Context // immutable: ends with Close
+	stop       func()          // immutable
+	done       chan struct{}   // immutable: closed by Close
+	tokens     tokens          // of members of families
 	work       sync.WaitGroup
 
 	moved  atomic.Uint64 // the process' part of every token
@@ -80,8 +80,7 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 	if err != nil {
 		return nil, fmt.Errorf("fastopt: open: %w", err)
 	}
-	m := &Manager{cfg: cfg, base: time.Now(), byName: map[string]*key{}, done: make(chan struct{}), ended: make(chan struct{}),
-		dynamic: xsync.NewMapOf[string, *key]()}
+	m := &Manager{cfg: cfg, base: time.Now(), byName: map[string]*key{}, done: make(chan struct{}), ended: make(chan struct{})}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
 	m.reads = m.countReads("")
 	if err := m.adopt(registries); err != nil {
@@ -124,6 +123,7 @@ func (m *Manager) adopt(registries []*Registry) (err error) {
 				return fmt.Errorf("option %q: %w", c.name, err)
 			}
 			k := &key{core: c, full: c.name, m: m, lives: l}
+			k.moved = &k.own
 			m.keys, m.byName[c.name] = append(m.keys, k), k
 		}
 		for _, f := range r.families {
@@ -134,7 +134,7 @@ func (m *Manager) adopt(registries []*Registry) (err error) {
 			if err != nil {
 				return fmt.Errorf("family %q: %w", f.name, err)
 			}
-			m.families = append(m.families, &family{familyCore: f, m: m, lives: l, members: xsync.NewMapOf[string, *key]()})
+			m.addFamily(f, l)
 		}
 	}
 	m.names = newNameTable(m.keys)
@@ -148,6 +148,18 @@ func (m *Manager) declares(name string) bool {
 		}
 	}
 	return m.byName[name] != nil
+}
+
+// ahead are the keys that are renewed ahead of need: all options, and the members
+// of families that somebody watches.
+func (m *Manager) ahead() []*key {
+	r := &m.refresher
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.watched) == 0 {
+		return m.keys
+	}
+	return slices.Concat(m.keys, slices.SortedFunc(maps.Keys(r.watched), (*key).compare))
 }
 
 // init starts every handle anew, and the goroutines.
@@ -167,11 +179,14 @@ func (m *Manager) init() {
 	}
 	m.snapshot.install()
 	for _, f := range m.families {
-		f.state.Store(f)
+		f.show()
 	}
 	m.work.Go(m.refresher.run)
 	m.work.Go(m.expirer.run)
 	m.work.Go(m.repairer.run)
+	if len(m.families) > 0 {
+		m.work.Go(m.tick)
+	}
 	if m.snapshot.file != nil {
 		m.work.Go(m.snapshot.run)
 	}

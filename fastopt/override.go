@@ -69,9 +69,11 @@ func (c *core) showOverrideLocked() {
 // flush makes every handle unloaded, as if just opened. What is under repair
 // stays so.
 func (m *Manager) flush() {
-	m.moved.Add(1) // what is on its way is not fresh when it arrives
+	m.moveAll() // what is on its way is not fresh when it arrives
 	for _, k := range m.keys {
 		k.start()
 	}
-	m.dynamic.Range(func(_ string, k *key) bool { k.start(); return true })
+	for _, f := range m.families {
+		f.flush()
+	}
 }

@@ -106,6 +106,7 @@ func (k *key) install(a *answer) outcome {
 		}
 		if v == renew && a.token <= cur.token && !cur.saved {
 			if cur.renew(a.asked) {
+				k.renewed(cur)
 				return confirmed
 			}
 			continue // it died just now: bring it back
@@ -118,7 +119,9 @@ func (k *key) install(a *answer) outcome {
 			if corrects {
 				k.m.corrected(k.full, cur.seen, a.rec.Stamp)
 			}
-			k.m.expirer.expect(k.lives.warning(a.asked))
+			if k.fam == nil {
+				k.m.expirer.expect(k.lives.warning(a.asked))
+			}
 			k.m.snapshot.changed(k)
 			return changed
 		}
@@ -164,6 +167,7 @@ func (k *key) outlast(a *answer) {
 		}
 		if cur.token == neverFresh {
 			cur.renew(a.asked)
+			k.renewed(cur)
 			return
 		}
 		f := cur.facts

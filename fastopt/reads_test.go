@@ -170,3 +170,41 @@ func TestConcurrentReadsByNameAreCounted(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
+
+func TestReadsOfMembersAreCounted(t *testing.T) {
+	s := memory.NewSource()
+	if _, err := s.Write(t.Context(), "default", []tiers.Write{{Name: "limit/here", Data: []byte(`5`)}}); err != nil {
+		t.Fatal(err)
+	}
+	var r Registry
+	f := DeclareFamily(&r, FamilySpec[int]{Prefix: "limit", Default: 1, MaxEntries: 10})
+	DeclareFamily(&r, FamilySpec[int]{Prefix: "other", MaxEntries: 10})
+	m, err := Open(t.Context(), Config{Source: s, CountReads: true, TTL: time.Hour}, &r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if v := f.Get("nowhere"); v != 1 {
+		t.Errorf("what is not in memory reads %d", v)
+	}
+	f.Load(t.Context(), "here") // not counted
+	for range 3 {
+		if v := f.Get("here"); v != 5 {
+			t.Errorf("the member reads %d", v)
+		}
+	}
+	if v, err := m.Get("limit/here"); v != 5 || err != nil {
+		t.Errorf("by name: %v, %v", v, err)
+	}
+	if v, err := Lookup[int](m, "limit/here"); v != 5 || err != nil {
+		t.Errorf("by Lookup: %v, %v", v, err)
+	}
+	want := []ReadStats{{}, {Family: "limit", Hits: 5, Misses: 1}, {Family: "other"}}
+	if got := m.Stats().Reads; !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}

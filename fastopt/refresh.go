@@ -3,7 +3,6 @@ package fastopt
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,8 +25,9 @@ type refresher struct {
 	told   uint64 // run's: what was given up when that was logged last
 	tellAt int64  // run's: ns since Open: not again before
 
-	mu     sync.Mutex
-	pushed []*key // guarded by mu: to be reloaded at once
+	mu      sync.Mutex
+	pushed  []*key            // guarded by mu: to be reloaded at once; held
+	watched map[*key]struct{} // guarded by mu: of families, renewed as options are
 }
 
 // gather is how long dues are collected into one batch.
@@ -59,6 +59,9 @@ func (r *refresher) run() {
 		if all := append(now, r.due()...); len(all) > 0 {
 			r.m.loader.start(all...)
 		}
+		for _, k := range now {
+			k.release()
+		}
 		timer.Reset(time.Duration(max(r.next.Load()-r.m.now(), 0)))
 	}
 }
@@ -74,7 +77,7 @@ func (r *refresher) due() (due []*key) {
 	// Stored before the keys are looked at: who makes one due from now on, unseen,
 	// finds next later than that.
 	r.next.Store(now + next)
-	for _, k := range r.m.keys {
+	for _, k := range r.m.ahead() {
 		early := int64(gather) / 2
 		if k.fails.Load() > 0 {
 			early = 0 // an attempt is for all at one instant
@@ -112,7 +115,7 @@ func (r *refresher) lookBy(at int64) (earlier bool) {
 func (r *refresher) loadMembers(read memberRead) {
 	var keys []*key
 	add := func(read memberRead) {
-		if k, err := read.fam.memberKey(read.member); err == nil {
+		if k := read.fam.wanted(read.member); k != nil {
 			keys = append(keys, k)
 		}
 	}
@@ -126,11 +129,10 @@ func (r *refresher) loadMembers(read memberRead) {
 		}
 		break
 	}
-	now := r.m.now()
-	r.m.loader.start(slices.DeleteFunc(keys, func(k *key) bool {
-		k.queued.Store(false)
-		return k.retryAt.Load() > now || k.confirmedSince(k.token())
-	})...)
+	r.m.loader.start(keys...)
+	for _, k := range keys {
+		k.release()
+	}
 }
 
 // read queues a load, and reports false if too many are queued: the next read
@@ -160,13 +162,14 @@ func (r *refresher) pokeBy(at int64) {
 func (r *refresher) push(k *key) {
 	now := r.m.now()
 	if at := k.reloadAt.Load(); at > now {
-		if k.fam == nil {
+		if k.ahead() {
 			k.due.Store(min(k.due.Load(), at))
 			r.pokeBy(at)
 		}
 		return
 	}
 	k.reloadAt.Store(now + int64(reloadGap))
+	k.hold() // until run has seen it
 	r.mu.Lock()
 	r.pushed = append(r.pushed, k)
 	r.mu.Unlock()
@@ -241,15 +244,7 @@ func (m *Manager) handle(e tiers.Event) {
 	m.heard.Store(m.now())
 	switch e.Kind {
 	case tiers.Changed:
-		k := m.find(e.Name)
-		if k == nil {
-			return // not declared here
-		}
-		point.At(point.PushHandle, m, e.Name)
-		m.stats.pushes.Add(1)
-		k.moved.Add(1) // no answer asked for before now is fresh
-		m.loader.unpark(k)
-		m.refresher.push(k)
+		m.changed(e.Name)
 	case tiers.Lost:
 		m.stats.pushesLost.Add(1)
 		if m.pushUp.Swap(false) {
@@ -270,24 +265,29 @@ func (m *Manager) handle(e tiers.Event) {
 	}
 }
 
+// changed handles the push of a name.
+func (m *Manager) changed(name string) {
+	k := m.byName[name]
+	if k == nil {
+		m.changedMember(name)
+		return
+	}
+	point.At(point.PushHandle, m, name)
+	m.stats.pushes.Add(1)
+	k.stir() // no answer asked for before now is fresh
+	m.loader.unpark(k)
+	m.refresher.push(k)
+}
+
 // revalidate ends the freshness of everything, and spreads the reloads, so that
 // a fleet does not fall upon a tier that has just come back.
 func (m *Manager) revalidate() {
-	m.moved.Add(1)
+	m.moveAll()
 	now := m.now()
-	for _, k := range m.keys {
+	for _, k := range m.ahead() {
 		k.aligned.Store(true)
 		at := now + int64(m.jitter()*float64(k.spread()))
 		k.due.Store(min(k.due.Load(), at))
 	}
 	m.refresher.poke()
-}
-
-// find returns the key of a name in the tiers, nil if there is none.
-func (m *Manager) find(name string) *key {
-	if k := m.byName[name]; k != nil {
-		return k
-	}
-	k, _ := m.dynamic.Load(name)
-	return k
 }

@@ -51,6 +51,7 @@ func (r *repairer) add(k *key, inDoubt bool) {
 		have.left = max(have.left, left)
 	} else if len(r.dirty) < maxDirty {
 		r.dirty[k] = &repair{left: left}
+		k.hold()
 	} else {
 		r.m.stats.dirtyDropped.Add(1)
 	}
@@ -92,6 +93,7 @@ func (r *repairer) pass() (more bool) {
 			rep.asked = false
 			if rep.left--; rep.left == 0 {
 				delete(r.dirty, k)
+				defer k.release() // once r.mu is free
 				r.m.stats.repaired.Add(1)
 				continue
 			}
@@ -102,7 +104,7 @@ func (r *repairer) pass() (more bool) {
 		}
 		if k.isClean() { // it was, a while ago: read it again
 			k.dirtied.Add(1)
-			k.moved.Add(1)
+			k.stir()
 		}
 		rep.asked = true
 		due = append(due, k)

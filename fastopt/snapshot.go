@@ -243,7 +243,7 @@ func (k *key) restore(f find, floor bool) bool {
 	if floor {
 		facts.seen = facts.stamp
 	}
-	k.moved.Add(1) // to be read again, however young it is: a file is no answer
+	k.stir() // to be read again, however young it is: a file is no answer
 	top := k.cell.load()
 	return top.tier().kind == kindUnloaded && k.publish(top, newMeta(facts, f.asked))
 }

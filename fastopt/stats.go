@@ -13,6 +13,7 @@ import (
 type Stats struct {
 	Options    int // registered
 	FamilyKeys int // members of families in memory
+	Families   []FamilyStats
 
 	CacheHits    uint64 // results of the cache that were a value or absent
 	CacheMisses  uint64 // results that were not: missing, corrupt, failed
@@ -106,13 +107,13 @@ func (c *counters) lag(ns int64) {
 func (m *Manager) Stats() Stats {
 	c := &m.stats
 	a := m.ages()
-	return Stats{
+	s := Stats{
 		Reads: m.readStats(),
 		Stale: a.Stale, Expired: a.Expired, Unloaded: a.Unloaded, Oldest: a.Oldest,
 		CacheTier: m.cache.stats(), SourceTier: m.source.stats(),
 		BudgetWaits: c.budgetWaits.Load(), RetriesWaited: c.retriesWaited.Load(), Dropped: c.dropped.Load(),
 		Unverified: c.unverified.Load(),
-		Options:    len(m.keys), FamilyKeys: m.dynamic.Size(),
+		Options:    len(m.keys), Families: m.familyStats(),
 		CacheHits: c.cacheHits.Load(), CacheMisses: c.cacheMisses.Load(), CacheCorrupt: c.corrupt.Load(),
 		CacheBehind: c.behind.Load(), SourceLoads: c.sourceLoads.Load(),
 		Fills: c.fills.Load(), FillsFailed: c.fillsFailed.Load(), Repaired: c.repaired.Load(),
@@ -129,6 +130,10 @@ func (m *Manager) Stats() Stats {
 		ExpirerWorst:   time.Duration(c.expirerWorst.Load()),
 		SnapshotWrites: m.snapshot.written.Load(), SnapshotErrors: m.snapshot.failures.Load(),
 	}
+	for _, f := range s.Families {
+		s.FamilyKeys += f.Entries + f.Absent
+	}
+	return s
 }
 
 // ages counts the registered options by their states.

@@ -283,17 +283,14 @@ func (m *Manager) dark() bool {
 // a tier was left alone.
 func (m *Manager) reconsider() {
 	now := m.now()
-	for _, k := range m.keys {
+	for _, k := range m.ahead() {
 		if k.reconsider() {
 			k.due.Store(min(k.due.Load(), now+int64(m.jitter()*float64(k.spread()))))
 		}
 	}
-	m.dynamic.Range(func(_ string, k *key) bool {
-		if k.reconsider() {
-			k.due.Store(min(k.due.Load(), now)) // for who reads it next: readers spread them
-		}
-		return true
-	})
+	for _, f := range m.families {
+		f.reconsider(now)
+	}
 	m.refresher.poke()
 }
 

@@ -186,7 +186,7 @@ func (m *Manager) committed(ctx context.Context, cs []change, stamp tiers.Stamp,
 		}
 		// No answer asked for before the commit is fresh; nor is this one, if a
 		// push came meanwhile: it may be of a later write.
-		c.k.moved.Add(1)
+		c.k.stir()
 		overtaken := c.k.token() != c.token+1
 		if !overtaken {
 			c.token++
@@ -235,6 +235,6 @@ func (m *Manager) offer(ctx context.Context, fills []filling) bool {
 // source holds may still change, by a write that is under way.
 func (k *key) doubt(late bool) {
 	k.dirtied.Add(1)
-	k.moved.Add(1)
+	k.stir()
 	k.m.repairer.add(k, late)
 }
