@@ -20,14 +20,30 @@ import (
 // value as an any may allocate that. An error
 // (ErrUnknownOption, ErrInvalidName) costs a look at all names.
 func (m *Manager) Get(name string) (any, error) {
-	if k := m.byName[name]; k != nil {
-		return k.cell.load().boxed, nil
+	v, f, member, err := m.find(name)
+	if f != nil {
+		return f.table.value(member), nil
 	}
-	f, key, err := m.member(name)
+	return v, err
+}
+
+// find returns the value of an option, or the family and the key of a member.
+func (m *Manager) find(name string) (v any, _ *family, member string, _ error) {
+	if s := m.names.find(name); s != nil {
+		v := s.shown.Load()
+		if v.passed.Load() { // else this load is the linearization point
+			v = v.key.cell.load().shown
+		}
+		if m.reads != nil {
+			m.reads.found(v.known)
+		}
+		return v.value, nil, "", nil
+	}
+	f, member, err := m.member(name)
 	if err != nil {
-		return nil, failed("get", name, err)
+		return nil, nil, "", failed("get", name, err)
 	}
-	return f.table.value(key), nil
+	return nil, f, member, nil
 }
 
 // maxNames bounds one call of Load.

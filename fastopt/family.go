@@ -107,6 +107,7 @@ func (f *Family[T]) Get(key string) T {
 	}
 	m := s.members.find(key)
 	if m != nil && m.fresh(&s.freshFrom) {
+		s.reads.hit()
 		return m.value
 	}
 	return s.judged(m, key)

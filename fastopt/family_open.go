@@ -24,6 +24,7 @@ import (
 // A family is a familyCore in one manager.
 type family struct {
 	freshFrom atomic.Int64 // a life: from it on members are fresh; only rises
+	reads     *readCounter // immutable: nil: they are not counted
 
 	*familyCore          // immutable
 	m           *Manager // immutable
@@ -46,6 +47,7 @@ type family struct {
 
 func (f *family) init(c *familyCore, m *Manager, l lives, t table) {
 	f.familyCore, f.m, f.lives, f.table = c, m, l, t
+	f.reads = m.countReads(c.name)
 	f.work = xsync.NewMapOf[string, *key]()
 	f.lingering = map[*key]struct{}{}
 	f.set, f.absent = f.newOrders()
@@ -93,8 +95,14 @@ func (f *family) usable(r *resident) bool {
 		return f.usableBy(k, r.key)
 	}
 	asked, now, fresh, usable := f.age(r)
-	if fresh {
+	switch {
+	case fresh:
+		f.reads.hit()
 		return true
+	case usable:
+		f.reads.stale()
+	default:
+		f.reads.missed()
 	}
 	if f.inVain(asked, now) {
 		return usable
@@ -111,8 +119,16 @@ func (f *family) usableBy(k *key, member string) bool {
 	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now && !f.inVain(m.asked.Load(), now) {
 		f.read(member)
 	}
-	s := m.state(now, k.lives, k.token())
-	return s != Expired && s != Unloaded
+	switch m.state(now, k.lives, k.token()) {
+	case Fresh:
+		f.reads.hit()
+	case Stale:
+		f.reads.stale()
+	default:
+		f.reads.missed()
+		return false
+	}
+	return true
 }
 
 // read queues a load of a member.

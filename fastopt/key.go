@@ -28,6 +28,7 @@ type key struct {
 	full  string // immutable: name in the tiers; the option's, or prefix/key of a family
 	m     *Manager
 	lives lives
+	slot  *nameSlot      // immutable; nil for a member of a family
 	fam   *family        // immutable; nil for a registered option
 	moved *atomic.Uint64 // immutable: own part of the token (I5): pushes, writes; a member's is of several
 

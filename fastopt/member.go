@@ -125,14 +125,18 @@ func (r *resident) fresh(from *atomic.Int64) bool {
 	return r.life.Load() >= from.Load()
 }
 
-// value is Family.Get for who knows no T. It may allocate what it returns.
-func (s *residents[T]) value(key string) any {
+// get is Family.Get.
+func (s *residents[T]) get(key string) T {
 	m := s.members.find(key)
 	if m != nil && m.fresh(&s.freshFrom) {
+		s.reads.hit()
 		return m.value
 	}
 	return s.judged(m, key)
 }
+
+// value is Family.Get for who knows no T. It may allocate what it returns.
+func (s *residents[T]) value(key string) any { return s.get(key) }
 
 // judged is the value of m, nil if it is not in memory, by the exact clock.
 func (s *residents[T]) judged(m *member[T], key string) T {
@@ -152,6 +156,7 @@ func (s *residents[T]) missing(key string) T {
 			return unbox[T](k.cell.load().boxed)
 		}
 	} else if checkFamilyKey(key) == nil {
+		s.reads.missed()
 		s.read(key)
 	}
 	return s.none
