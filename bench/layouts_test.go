@@ -25,13 +25,13 @@ type small struct { // 16 bytes: value first, all else behind a pointer
 
 type medium struct { // 48 bytes: value first, some of the rest inline
 	value int64
-	*facts
+	_ *facts
 	_ [32]byte
 }
 
 type large struct { // 64 bytes: value first, what a read by the clock needs inline
 	value int64
-	*facts
+	_ *facts
 	_ [48]byte
 }
 
@@ -40,7 +40,7 @@ type alone struct{ value int64 } // 8 bytes: the facts hang on the handle, and c
 // A handle of 16 bytes is today's: the pointer, and one to everything else.
 type handle[E any] struct {
 	current atomic.Pointer[E]
-	core    *facts
+	_       *facts
 }
 
 // A fat handle has everything else in itself.
@@ -96,6 +96,24 @@ func amid[H any](values []int64, set func(h *H, v int64)) []*H {
 	return handles
 }
 
+// apart makes handles with rubbish of their size between them, as declaring
+// leaves it: each handle has a cache line of its own.
+func apart[H any](values []int64, set func(h *H, v int64)) []*H {
+	handles := make([]*H, len(values))
+	for i := range handles {
+		handles[i] = new(H)
+		for range 6 {
+			sinkRubbish = new(small)
+		}
+	}
+	for i, v := range values {
+		set(handles[i], v)
+	}
+	return handles
+}
+
+var sinkRubbish *small
+
 func setSmall(h *handle[small], v int64)   { h.current.Store(&small{v, new(facts)}) }
 func setBare(h *handle[small], v int64)    { h.current.Store(&small{value: v}) }
 func setMedium(h *handle[medium], v int64) { h.current.Store(&medium{value: v}) }
@@ -118,6 +136,7 @@ func BenchmarkLayouts(b *testing.B) {
 				{"array", func(n int) { walkArray(array, n) }},
 				{"today-in-row", walkSmall(inRow(values, setSmall))},
 				{"today", walkSmall(amid(values, setSmall))},
+				{"today-apart", walkSmall(apart(values, setSmall))},
 				{"inline-48", walkMedium(inRow(values, setMedium))},
 				{"inline-64", walkLarge(inRow(values, setLarge))},
 				{"meta-behind-handle", walkAlone(inRow(values, setAlone))},
