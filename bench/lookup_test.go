@@ -130,6 +130,11 @@ func BenchmarkByName(b *testing.B) {
 					sinkAny, _ = m.Get(ask[i&(asked-1)])
 					sinkInt += sinkAny.(int)
 				}
+			}}, subject{"Lookup", func(n int) {
+				for i := range n {
+					v, _ := fastopt.Lookup[int](m, ask[i&(asked-1)])
+					sinkInt += v
+				}
 			}})
 		})
 	}

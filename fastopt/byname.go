@@ -19,8 +19,15 @@ import (
 // allocation. A family's member is read as Family.Get reads it. An error
 // (ErrUnknownOption, ErrInvalidName) costs a look at all names.
 func (m *Manager) Get(name string) (any, error) {
-	if k := m.byName[name]; k != nil {
-		return k.cell.load().boxed, nil
+	if s := m.names.find(name); s != nil {
+		v := s.shown.Load()
+		if v.passed.Load() { // else this load is the linearization point
+			v = v.key.cell.load().shown
+		}
+		if m.reads != nil {
+			m.reads.found(v.known)
+		}
+		return v.value, nil
 	}
 	f, key, err := m.member(name)
 	if err != nil {

@@ -28,6 +28,8 @@ type meta struct {
 	// confirmed this entry was sent, in ns since the manager was opened; dead
 	// once the entry may not be used again. It only rises, then dies.
 	asked atomic.Int64
+
+	shown *shown // immutable: to reads by name; nil of a member of a family, and before the first Open
 }
 
 // facts never change once their meta is published.
@@ -66,6 +68,9 @@ const (
 // newMeta returns a meta that no reader knows yet.
 func newMeta(f facts, asked int64) *meta {
 	m := &meta{facts: f}
+	if f.key != nil && f.key.slot != nil {
+		m.shown = &shown{value: f.boxed, key: f.key, known: m.known()}
+	}
 	m.asked.Store(asked)
 	return m
 }

@@ -28,7 +28,8 @@ type key struct {
 	full  string // immutable: name in the tiers; the option's, or prefix/key of a family
 	m     *Manager
 	lives lives
-	fam   *family // nil for a registered option
+	fam   *family   // nil for a registered option
+	slot  *nameSlot // nil for a member of a family
 
 	moved    atomic.Uint64 // own part of the token (I5): pushes, writes
 	due      atomic.Int64  // ns since Open: when to refresh; of a family's, when the next reader is to

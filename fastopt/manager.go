@@ -24,7 +24,10 @@ type Manager struct {
 	registries []*Registry                // immutable
 	keys       []*key                     // immutable: registered options, in the order of declaration
 	byName     map[string]*key            // immutable: the same
+	names      nameTable                  // the same, for reads
 	families   []*family                  // immutable
+	reads      *readCounter               // immutable: of declared options by name; nil: they are not counted
+	counted    []*readCounter             // immutable: reads, then those of families
 	ctx        context.Context            // immutable: ends with Close
 	stop       func()                     // immutable
 	done       chan struct{}              // immutable: closed by Close
@@ -80,6 +83,7 @@ func Open(ctx context.Context, cfg Config, registries ...*Registry) (*Manager, e
 	m := &Manager{cfg: cfg, base: time.Now(), byName: map[string]*key{}, done: make(chan struct{}), ended: make(chan struct{}),
 		dynamic: xsync.NewMapOf[string, *key]()}
 	m.ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
+	m.reads = m.countReads("")
 	if err := m.adopt(registries); err != nil {
 		m.stop()
 		return nil, fmt.Errorf("fastopt: open: %w", err)
@@ -133,6 +137,7 @@ func (m *Manager) adopt(registries []*Registry) (err error) {
 			m.families = append(m.families, &family{familyCore: f, m: m, lives: l, members: xsync.NewMapOf[string, *key]()})
 		}
 	}
+	m.names = newNameTable(m.keys)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"sync/atomic"
+
+	"github.com/fastopt/fastopt-go/internal/point"
 )
 
 // An Option is the handle of one declared option. All methods may be called by
@@ -100,9 +102,18 @@ func (o *Option[T]) swap(old, new *meta) bool {
 	if cur.meta != old {
 		return false
 	}
+	next := &entry[T]{value: unbox[T](new.boxed), meta: new}
+	old.pass()
 	// Linearization point of every change. No ABA: cur is referenced here, so
 	// its address cannot be reused.
-	return o.current.CompareAndSwap(cur, &entry[T]{value: unbox[T](new.boxed), meta: new})
+	if !o.current.CompareAndSwap(cur, next) {
+		return false
+	}
+	if new.shown != nil {
+		point.At(point.PublishShow, new.key.m, new.key.name)
+		new.key.show()
+	}
+	return true
 }
 
 // unbox returns the T in v.

@@ -8,8 +8,8 @@ import (
 // What an operator is told: counters, readiness, and one log line per change of
 // state, never one per read.
 
-// Stats are counters since Open, and what holds now. Reads are not counted:
-// counting would be what they cost.
+// Stats are counters since Open, and what holds now. Reads are counted only if
+// Config.CountReads says so: counting would be a part of what they cost.
 type Stats struct {
 	Options    int // registered
 	FamilyKeys int // members of families in memory
@@ -58,6 +58,8 @@ type Stats struct {
 	CacheTier  TierStats
 	SourceTier TierStats
 
+	Reads []ReadStats // of declared options by name, then of each family; nil without CountReads
+
 	BudgetWaits    uint64 // requests to the source that waited for the budget
 	RetriesWaited  uint64 // retries put off because they were more than a tenth of the requests
 	Dropped        uint64 // background loads of family members given up because too many were queued
@@ -105,6 +107,7 @@ func (m *Manager) Stats() Stats {
 	c := &m.stats
 	a := m.ages()
 	return Stats{
+		Reads: m.readStats(),
 		Stale: a.Stale, Expired: a.Expired, Unloaded: a.Unloaded, Oldest: a.Oldest,
 		CacheTier: m.cache.stats(), SourceTier: m.source.stats(),
 		BudgetWaits: c.budgetWaits.Load(), RetriesWaited: c.retriesWaited.Load(), Dropped: c.dropped.Load(),

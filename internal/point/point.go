@@ -12,6 +12,7 @@ type Point string
 
 const (
 	InstallSwap  Point = "install: decided, not yet swapped"
+	PublishShow  Point = "publish: the handle has it, reads by name are not told yet"
 	FlightJoin   Point = "flight: before a caller starts or joins one"
 	FlightSend   Point = "flight: token taken, request not yet sent"
 	FlightSettle Point = "flight: answered, not yet installed"
