@@ -157,7 +157,7 @@ func BenchmarkMemory(b *testing.B) {
 		}
 		b.Run(p.Name, func(b *testing.B) {
 			size := million
-			if p.Ours && p.Name != "Family.Get" {
+			if ofOptions(p) {
 				size = 10_000
 			}
 			otter, h := process(b, "otter", million), process(b, p.Name, size)
