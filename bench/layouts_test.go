@@ -25,14 +25,14 @@ type small struct { // 16 bytes: value first, all else behind a pointer
 
 type medium struct { // 48 bytes: value first, some of the rest inline
 	value int64
-	_ *facts
-	_ [32]byte
+	_     *facts
+	_     [32]byte
 }
 
 type large struct { // 64 bytes: value first, what a read by the clock needs inline
 	value int64
-	_ *facts
-	_ [48]byte
+	_     *facts
+	_     [48]byte
 }
 
 type alone struct{ value int64 } // 8 bytes: the facts hang on the handle, and change apart from it
