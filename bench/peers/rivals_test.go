@@ -59,7 +59,7 @@ func TestChangesKeepTheirPace(t *testing.T) {
 		do(1)
 	}
 	r, changes := new(rival), 0
-	do = r.beside(reader, 20*time.Millisecond, func() { changes++ })
+	do = r.beside(reader, 300*time.Millisecond, func() { changes++ })
 	for end := time.Now().Add(10 * time.Second); changes == 0; do(1) {
 		if time.Now().After(end) {
 			t.Fatal("no change in passes that are shorter than the rest")
