@@ -52,7 +52,10 @@ func everybody(Peer) bool { return true }
 func sameJob(p Peer) bool { return p.Job != DoesMore }
 
 // Handles are of options, which are few and known.
-func byKey(p Peer) bool { return p.Job == ByKey && p.Name != "Manager.Get" }
+func byKey(p Peer) bool { return p.Job == ByKey && !ofOptions(p) }
+
+// ofOptions says whether a peer reads registered options.
+func ofOptions(p Peer) bool { return p.Ours && p.Name != "Family.Get" }
 
 // Each write of OpenFeature's provider sorts all its flags.
 func writers(p Peer) bool { return p.Name != "OpenFeature" }

@@ -80,9 +80,10 @@ func reportHandles(b *testing.B, least int, rivals []passes.Rival) {
 	b.ReportMetric(1/f[2].Ratio, "x-variables")
 }
 
+// BenchmarkHandles: chain/<handles>, and zipf-10k.
 func BenchmarkHandles(b *testing.B) {
 	for _, size := range []int{64, 512, 2048, 8192} {
-		b.Run(fmt.Sprintf("chain-%d", size), func(b *testing.B) {
+		b.Run(fmt.Sprintf("chain/%d", size), func(b *testing.B) {
 			reportHandles(b, 8*size, handleRivals(b, size, func(s readsOnly) passes.Rival {
 				at := 0
 				return func(n int) { at = s.Walk(nil, at, n) }

@@ -172,6 +172,36 @@ func (s byName) Walk(keys []string, at, n int) int {
 	return walk(keys, at, n, func(key string) int { return s.get(key) })
 }
 
+// typed are the same options, read by name and type.
+type typed struct {
+	Store
+	m *fastopt.Manager
+}
+
+func openTyped(ctx context.Context, size int) (Store, error) {
+	s, err := openHandles(ctx, size)
+	if err != nil {
+		return nil, err
+	}
+	return typed{s, s.m}, nil
+}
+
+func (s typed) get(key string) int {
+	v, err := fastopt.Lookup[int](s.m, key)
+	if err != nil {
+		panic(err) // no key of ours
+	}
+	return v
+}
+
+func (s typed) Sum(ask Ask) int {
+	return sum(ask, func(key string) int { return s.get(key) })
+}
+
+func (s typed) Walk(keys []string, at, n int) int {
+	return walk(keys, at, n, func(key string) int { return s.get(key) })
+}
+
 // members are those of a family.
 type members struct {
 	managed

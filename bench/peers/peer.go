@@ -92,6 +92,7 @@ func All() []Peer {
 		{Name: "xsync-v3", Job: ByKey, Open: openXsync3, Note: "unbounded, no expiry"},
 		{Name: "xsync-v4", Job: ByKey, Open: openXsync4, Note: "unbounded, no expiry"},
 		{Name: "Manager.Get", Job: ByKey, Ours: true, Open: openNames, Note: "names frozen at Open"},
+		{Name: "Lookup", Job: ByKey, Ours: true, Open: openTyped, Note: "Manager.Get with a type"},
 		{Name: "Family.Get", Job: ByKey, Ours: true, Open: openFamily, Note: "bounded, coarse clock"},
 		{Name: "otter", Job: ByKey, Open: openOtter,
 			Note: "bounded, exact clock per read, admission by frequency"},

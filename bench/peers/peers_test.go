@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// A table compares peers that do what is asked of them: each is seen to read
+// what it holds, without a miss, and to see what changes.
+
 // open opens a peer for this test or benchmark alone.
 func open(t testing.TB, p Peer, size int) Store {
 	t.Helper()
@@ -30,8 +33,6 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// A table compares peers that do what is asked of them: each is seen to read
-// what it holds, without a miss, and to see what changes.
 func TestEveryPeerReadsWhatItHolds(t *testing.T) {
 	const size = 1000
 	keys := Keys(size)
