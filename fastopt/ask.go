@@ -122,17 +122,21 @@ func (l *loader) cacheSaid(rest []question, f *flight, r tiers.Result, start int
 		return append(rest, q)
 	}
 	if f.k.mayLinger(&a) {
-		l.m.work.Go(func() {
-			if q.cause = l.settle(f, &a); q.cause != nil {
-				l.askSource([]question{q})
-			}
-		})
+		l.m.work.Go(func() { l.askSource(l.settleOrAsk(nil, q, &a)) })
 		return rest
 	}
-	if q.cause = l.settle(f, &a); q.cause != nil {
-		return append(rest, q)
+	return l.settleOrAsk(rest, q, &a)
+}
+
+// settleOrAsk settles q by what the cache said, or adds it to the rest.
+func (l *loader) settleOrAsk(rest []question, q question, a *answer) []question {
+	if q.cause = l.settle(q.flight, a); q.cause == nil {
+		return rest
 	}
-	return rest
+	if q.cause == errBehind {
+		q.unfed = a
+	}
+	return append(rest, q)
 }
 
 // askSource asks the source for all questions, but for those that another
@@ -227,6 +231,7 @@ func and(a, b error) error {
 // answer, nothing newer can be committed that is not there (D6).
 func (l *loader) liveOnUnfed(q question, silent error) {
 	if l.settle(q.flight, q.unfed) != nil {
+		q.k.outlast(q.unfed)
 		l.land(q.flight, 0, silent)
 	}
 }
@@ -303,9 +308,10 @@ func (q question) contradicted(rec tiers.Record) bool {
 	return q.said.Stamp.Newer(rec.Stamp)
 }
 
-// liveOn lets the cache keep what it repeats of doubtful keys usable while the
+// liveOn lets the cache keep what is known of doubtful keys usable while the
 // source does not answer, as its answers do for all others (D6): for want of
-// the source's word that is no news, but no reason to fall to a default either.
+// the source's word what it repeats is no news, but no reason to fall to a default
+// either.
 func (l *loader) liveOn(silent []question) {
 	var doubtful []*flight
 	for _, q := range silent {
@@ -319,9 +325,11 @@ func (l *loader) liveOn(silent []question) {
 			continue
 		}
 		a := l.m.answerOf(f, results[i].Record, start, Cache)
-		a.token = 0 // whatever was pushed: it is not fresher for this
+		a.token = neverFresh // whatever was pushed: it is not fresher for this
 		if a.known {
 			f.k.install(&a)
+		} else {
+			f.k.outlast(&a)
 		}
 	}
 }

@@ -50,6 +50,9 @@ type key struct {
 // never is a due time that does not come.
 const never = int64(Forever)
 
+// neverFresh is the token of what no answer vouches for: less than any key's.
+const neverFresh = 0
+
 // token changes whenever something may have changed that an answer asked for
 // earlier does not know. Both parts only grow, so equal sums mean that neither
 // moved.

@@ -147,6 +147,7 @@ func (m *Manager) declares(name string) bool {
 
 // init starts every handle anew, and the goroutines.
 func (m *Manager) init() {
+	m.moved.Store(neverFresh + 1)
 	m.loader.init(m)
 	m.refresher = refresher{m: m, kick: make(chan struct{}, 1), reads: make(chan memberRead, 1024)}
 	m.expirer = expirer{m: m, kick: make(chan struct{}, 1)}

@@ -61,6 +61,26 @@ func TestR1AnInstallThatLosesTheSwapDecidesAnew(t *testing.T) {
 	})
 }
 
+// What a write commits may reach the writer by push, another process having filled
+// the cache, before the write has returned; its own fill is then no news, and pushes
+// nothing. The key must be read again all the same: the write ended its freshness.
+func TestAWriteOvertakenByItsOwnPushIsFreshSoon(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		hookOnce(t, point.WriteCommit, m, "foo", func() {
+			rec := w.rows.Load(ctx, "default", []string{"foo"})[0].Record
+			must(t, w.store.Fill(ctx, "default", []tiers.Fill{{Record: rec}})[0].Err)
+			settle() // pushed, and read
+			want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+		})
+		set(t, foo, "v2")
+		time.Sleep(200 * time.Millisecond)
+		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+	})
+}
+
 // R5: an answer on its way when the push arrives is not fresh. It may be shown,
 // being newer than what is there, until the reload that the push started lands.
 func TestR5AnAnswerFromBeforeAPushIsNeverFresh(t *testing.T) {
@@ -355,6 +375,84 @@ func TestADoubtfulKeyLivesOnFromTheCache(t *testing.T) {
 		time.Sleep(time.Second) // it is read once more
 		if n := m.Stats().Dirty; n != 0 {
 			t.Errorf("%d dirty", n)
+		}
+	})
+}
+
+// D6: nor must a write that the cache did not get cost what it wrote, though the
+// cache answers with something older.
+func TestAWriteTheCacheDidNotGetLivesOnWhileTheSourceIsSilent(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, _ := process(w, "foo", "d")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		w.cacheSetFails()
+		w.source.Inject(faults.Load, faults.Fault{Hang: true})
+		if set(t, foo, "v2").Cached {
+			t.Fatal("cached")
+		}
+		w.cache.Heal()
+		for i := range 300 {
+			time.Sleep(time.Second)
+			r := foo.Inspect()
+			if late := i > 10; r.Value != "v2" || r.Age > 11*time.Second || late && (r.State != fastopt.Stale || r.Err == nil) {
+				t.Fatalf("after %d s: %+v", i, r)
+			}
+		}
+		if foo.Get() != "v2" {
+			t.Errorf("Get fell to %q", foo.Get())
+		}
+		w.heal()
+		time.Sleep(2 * time.Second)
+		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Write)
+		if w.cached("foo") != `"v2"` {
+			t.Errorf("the cache holds %s", w.cached("foo"))
+		}
+	})
+}
+
+// But what is over is over, though the expirer be late: readers may have been told so.
+func TestWhatHasExpiredDoesNotOutliveAnOlderAnswer(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "d")
+		set(t, foo, "v1")
+		time.Sleep(200 * time.Millisecond)
+		w.cacheSetFails()
+		w.source.Inject(faults.Load, faults.Fault{Hang: true})
+		set(t, foo, "v2")
+		w.cacheGetFails()
+		hookOnce(t, point.ExpireClaim, m, "foo", func() {
+			w.cache.Heal()
+			time.Sleep(5 * time.Second)
+			want(t, foo.Inspect(), "d", fastopt.Expired, fastopt.Default)
+		})
+		time.Sleep(5 * time.Minute)
+		if foo.Get() != "d" {
+			t.Errorf("reads %q again", foo.Get())
+		}
+	})
+}
+
+// The same if the cache was set back, and it is no write of this process.
+func TestWhatTheCacheHasLostLivesOnWhileTheSourceIsSilent(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, _ := process(w, "foo", "d")
+		other, _ := process(w, "foo", "d")
+		set(t, other, "v1")
+		old := w.store.Load(ctx, "default", []string{"foo"})[0].Record
+		set(t, other, "v2")
+		time.Sleep(200 * time.Millisecond)
+		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Cache)
+		w.source.Inject(faults.Load, faults.Fault{Hang: true})
+		w.cache.Cut()
+		w.store.Flush()
+		must(t, w.store.Fill(ctx, "default", []tiers.Fill{{Record: old}})[0].Err)
+		w.cache.Reconnect()
+		for i := range 300 {
+			time.Sleep(time.Second)
+			if r := foo.Inspect(); r.Value != "v2" || r.State != fastopt.Stale || r.Age > 11*time.Second {
+				t.Fatalf("after %d s: %+v", i, r)
+			}
 		}
 	})
 }

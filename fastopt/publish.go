@@ -149,6 +149,31 @@ func (k *key) overruled(cur *meta, a *answer) bool {
 // overruledAfter is how long the cache must have been fed, and behind.
 const overruledAfter = 3 * time.Second
 
+// outlast keeps the entry usable though a, which the cache says while the source
+// is silent, is older: this process' own write, say, that the cache did not get.
+// Nothing newer can be committed, or the cache would have it (D6). The entry is
+// not fresh for that.
+func (k *key) outlast(a *answer) {
+	for {
+		top := k.cell.load()
+		cur := top.tier()
+		asked := cur.asked.Load()
+		over := asked == dead || k.m.now() >= later(asked, k.lives.usable) // though the expirer be late
+		if cur.key != k || over || cur.seen.Epoch != a.rec.Stamp.Epoch || !cur.seen.Newer(a.rec.Stamp) {
+			return
+		}
+		if cur.token == neverFresh {
+			cur.renew(a.asked)
+			return
+		}
+		f := cur.facts
+		f.token = neverFresh
+		if k.publish(top, newMeta(f, max(asked, a.asked))) {
+			return
+		}
+	}
+}
+
 // next builds what follows cur when a is accepted.
 func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 	if v == renew { // same value, confirmed since the last push

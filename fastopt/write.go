@@ -187,10 +187,14 @@ func (m *Manager) committed(ctx context.Context, cs []change, stamp tiers.Stamp,
 		// No answer asked for before the commit is fresh; nor is this one, if a
 		// push came meanwhile: it may be of a later write.
 		c.k.moved.Add(1)
-		if c.k.token() == c.token+1 {
+		overtaken := c.k.token() != c.token+1
+		if !overtaken {
 			c.token++
 		}
 		c.k.install(&answer{rec: rec, value: c.value, origin: Write, token: c.token, asked: asked})
+		if overtaken { // what that push reloaded may have landed before
+			m.refresher.push(c.k)
+		}
 		fills[i] = filling{k: c.k, rec: rec, asked: asked}
 	}
 	point.At(point.WriteFill, m, cs[0].k.full)

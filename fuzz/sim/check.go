@@ -215,7 +215,7 @@ func (j *judge) reading(what string, p *process, key int, r fastopt.Reading[int6
 		if r.Age >= d.usable() {
 			bad("I3c: stale, and too old to be used")
 		}
-		if from := at - d.usable(); d.usable() != math.MaxInt64 && !j.was(p, key, absent, r.Stamp, from) {
+		if from := at - d.usable(); d.usable() != math.MaxInt64 && !j.was(p, key, absent, r.Stamp, from) && !j.outlasts(key, r.Stamp, from) {
 			bad("I3c: no tier said so within TTL + grace")
 		}
 	}

@@ -54,6 +54,19 @@ func (j *judge) was(p *process, key int, absent bool, stamp tiers.Stamp, from ti
 	return false
 }
 
+// outlasts reports whether the cache, at some instant since from, held something
+// older of the same history: while the source is silent that lets what is known
+// live on (D6).
+func (j *judge) outlasts(key int, stamp tiers.Stamp, from time.Duration) bool {
+	spans := j.cache[key]
+	for i := len(spans) - 1; i >= 0 && spans[i].to >= from; i-- {
+		if s := spans[i]; s.present && s.stamp.Epoch == stamp.Epoch && stamp.Newer(s.stamp) {
+			return true
+		}
+	}
+	return false
+}
+
 // What tiers report to the judge. The caller holds world.mu.
 
 // committedLocked: the source has carried out a write that p began at a step.

@@ -256,6 +256,16 @@ var mutants = []mutant{
 	{"b11", "what comes after its callers may have left is dropped", "", "TestR43AnAnswerThatNobodyWaitsForIsKept", []edit{
 		{ask, "	m.stats.sourceLoads.Add(1)\n", "	if m.now()-start > int64(m.cfg.CacheTimeout) {\n		l.sourceSilent(qs, ErrUnavailable)\n		return\n	}\n"}}},
 
+	// Living on.
+	{"o1", "what outlasts an older answer is fresh", "", "TestAWriteTheCacheDidNotGetLivesOnWhileTheSourceIsSilent", []edit{
+		{publish, "		f.token = neverFresh\n", ""}}},
+	{"o2", "what has expired outlasts an older answer", "", "TestWhatHasExpiredDoesNotOutliveAnOlderAnswer", []edit{
+		{publish, "		over := asked == dead || k.m.now() >= later(asked, k.lives.usable)", "		over := asked == dead"}}},
+	{"o3", "what the cache is behind of outlasts nothing", "", "TestWhatTheCacheHasLostLivesOnWhileTheSourceIsSilent", []edit{
+		{ask, "		q.k.outlast(q.unfed)\n", ""}}},
+	{"o4", "a write overtaken by its push is not read again", "", "TestAWriteOvertakenByItsOwnPushIsFreshSoon", []edit{
+		{write, "		if overtaken {", "		if overtaken && false {"}}},
+
 	// Patience.
 	{"t1", "WaitStale is ignored", "", "TestALoadWithAStaleValueWaitsAsLongAsItWasTold", []edit{
 		{load, "		p.d, p.stale = k.lives.patience, true\n", "		p.stale = true\n"}}},
