@@ -60,7 +60,7 @@ func newSizeWorld(t *testing.T) sizeWorld {
 	var r Registry
 	w := sizeWorld{
 		count: New(&r, "count", 1), text: New(&r, "text", "short"),
-		pair: New(&r, "pair", [2]string{"left", "right"}), limit: DeclareFamily(&r, FamilySpec[int]{Prefix: "limit"}),
+		pair: New(&r, "pair", [2]string{"left", "right"}), limit: DeclareFamily(&r, FamilySpec[int]{Prefix: "limit", MaxEntries: 100}),
 	}
 	m, err := Open(t.Context(), Config{Namespace: "size", Source: sizeSource(t)}, &r)
 	if err != nil {
