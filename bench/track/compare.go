@@ -69,8 +69,8 @@ func (c comparison) run(ctx context.Context) (verdicts []verdict, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	base := revision{label: "base", dir: filepath.Join(temp, "tree"), pkg: c.pkg}
-	head := revision{label: "head", dir: c.root, pkg: c.pkg}
+	base := revision{label: labels[0], dir: filepath.Join(temp, "tree"), pkg: c.pkg}
+	head := revision{label: labels[1], dir: c.root, pkg: c.pkg}
 	commit, err := git(ctx, c.root, "rev-parse", "--short", "--verify", c.base+"^{commit}")
 	if err != nil {
 		return nil, err
@@ -102,6 +102,9 @@ func (c comparison) warnOfOtherBenchmarks(ctx context.Context, commit string) {
 		fmt.Fprintln(c.out, "Note: tests of this package differ between the two; a row may not measure the same thing.")
 	}
 }
+
+// labels are as long as each other, for even the length of a path moves a stack.
+var labels = [2]string{"base", "head"}
 
 // rounds are the runs of both revisions, the first of them base.
 type rounds struct {
@@ -136,7 +139,7 @@ func (r *rounds) measure(ctx context.Context, base, head revision) error {
 		for _, group := range r.groups {
 			for turn := range programs {
 				j := (turn + i) % 2
-				text, err := r.again(ctx, programs[j], group)
+				text, err := r.again(ctx, programs[j], group, r.benchtime)
 				if err != nil {
 					return err
 				}
@@ -147,19 +150,20 @@ func (r *rounds) measure(ctx context.Context, base, head revision) error {
 		fmt.Fprintf(r.progress, "round %d of %d, %d rows; about %v left\n", i+1, r.rounds, r.rows, left.Round(time.Second))
 	}
 	for j := range r.samples {
-		r.samples[j] = newSamples()
-		if err := r.samples[j].read(strings.NewReader(r.raw[j].String()), []string{"base", "head"}[j]); err != nil {
+		s, err := readSamples(strings.NewReader(r.raw[j].String()), labels[j])
+		if err != nil {
 			return err
 		}
+		r.samples[j] = s
 	}
 	return nil
 }
 
 // again runs a group, once more and once more if it fails: on a machine that is
 // starved, a benchmark may not even get its world together.
-func (r *rounds) again(ctx context.Context, p program, group string) (text string, err error) {
+func (r *rounds) again(ctx context.Context, p program, group, benchtime string) (text string, err error) {
 	for range 3 {
-		if text, err = p.bench(ctx, group, r.benchtime); err == nil || ctx.Err() != nil {
+		if text, err = p.bench(ctx, group, benchtime); err == nil || ctx.Err() != nil {
 			return text, err
 		}
 		fmt.Fprintf(r.progress, "failed, and is tried again: %v\n", err)
@@ -171,12 +175,12 @@ func (r *rounds) again(ctx context.Context, p program, group string) (text strin
 func (r *rounds) discover(ctx context.Context, programs [2]program) error {
 	names := map[string]bool{}
 	for _, p := range programs {
-		text, err := p.bench(ctx, r.bench, "1x")
+		text, err := r.again(ctx, p, r.bench, "1x")
 		if err != nil {
 			return err
 		}
-		s := newSamples()
-		if err := s.read(strings.NewReader(text), p.file); err != nil {
+		s, err := readSamples(strings.NewReader(text), p.file)
+		if err != nil {
 			return err
 		}
 		for _, name := range s.names {
@@ -205,7 +209,7 @@ func (r *rounds) discover(ctx context.Context, programs [2]program) error {
 // benchstat prints the table that users of Go know.
 func (r *rounds) benchstat(ctx context.Context) error {
 	var args []string
-	for j, label := range []string{"base", "head"} {
+	for j, label := range labels {
 		file := filepath.Join(r.temp, label+".txt")
 		if err := os.WriteFile(file, []byte(r.raw[j].String()), 0o600); err != nil {
 			return err

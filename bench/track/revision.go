@@ -15,7 +15,7 @@ import (
 // binaries are built.
 
 type revision struct {
-	label string // base or head: as long as each other, for even the length of a path moves a stack
+	label string // base or head
 	dir   string // top folder
 	pkg   string // folder of the package, relative to dir, with slashes
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,14 +23,20 @@ type samples struct {
 // A row is one benchmark: all its values, by unit, in the order of the runs.
 type row map[string][]float64
 
-func newSamples() *samples {
-	return &samples{config: map[string]string{}, rows: map[string]row{}}
-}
-
-// read adds what in holds. Lines that are not of Go's benchmark format are of no
-// concern: go test prints others, too.
-func (s *samples) read(in io.Reader, file string) error {
-	r := benchfmt.NewReader(in, file)
+// readSamples reads what in holds. Lines that are not of Go's benchmark format are
+// of no concern: go test prints others, too.
+func readSamples(in io.Reader, file string) (*samples, error) {
+	s := &samples{config: map[string]string{}, rows: map[string]row{}}
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return nil, err
+	}
+	// Results take on the configuration above them; what stands below all, as how
+	// long it took, is of the file, too.
+	for _, m := range configuration.FindAllStringSubmatch(string(text[bytes.LastIndex(text, []byte("\nBenchmark"))+1:]), -1) {
+		s.config[m[1]] = m[2]
+	}
+	r := benchfmt.NewReader(bytes.NewReader(text), file)
 	for r.Scan() {
 		result, ok := r.Result().(*benchfmt.Result)
 		if !ok {
@@ -37,7 +45,7 @@ func (s *samples) read(in io.Reader, file string) error {
 		for _, c := range result.Config {
 			s.config[c.Key] = string(c.Value)
 		}
-		name := withoutProcessors(string(result.Name))
+		name := string(result.Name)
 		if s.rows[name] == nil {
 			s.names, s.rows[name] = append(s.names, name), row{}
 		}
@@ -50,21 +58,36 @@ func (s *samples) read(in io.Reader, file string) error {
 		}
 	}
 	if err := r.Err(); err != nil {
-		return fmt.Errorf("read %s: %w", file, err)
+		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
-	return nil
+	s.dropProcessors()
+	return s, nil
 }
 
-// withoutProcessors drops from a name the -2 that says how many processors were
-// used, and keeps it of a benchmark that compares numbers of processors: there it
-// is written cpu=2 in the name itself.
-func withoutProcessors(name string) string {
-	at := strings.LastIndexByte(name, '-')
-	if at < 0 || at == len(name)-1 || strings.Trim(name[at+1:], "0123456789") != "" {
-		return name
+// dropProcessors takes from names the -2 that says how many processors were used,
+// if all have the same. On one processor there is none, and
+// what looks like it is part of a name.
+func (s *samples) dropProcessors() {
+	suffix := ""
+	for i, name := range s.names {
+		own := processors.FindString(name)
+		if own == "" || i > 0 && own != suffix {
+			return
+		}
+		suffix = own
 	}
-	return name[:at]
+	for i, name := range s.names {
+		short := strings.TrimSuffix(name, suffix)
+		s.names[i], s.rows[short] = short, s.rows[name]
+		if suffix != "" {
+			delete(s.rows, name)
+		}
+	}
 }
+
+var configuration = regexp.MustCompile(`(?m)^([a-z][a-z-]*): (.*)$`)
+
+var processors = regexp.MustCompile(`-\d+$`)
 
 // median of at least one value.
 func median(values []float64) float64 {
