@@ -20,7 +20,7 @@ import (
 // another layout, and runs them in turns, so that the machine treats both alike.
 
 // readPath are the rows that are compared unless others are asked for.
-const readPath = `^Benchmark(OptionGet|OptionGetMany|ManagerGet|Lookup|FamilyGet|Inspect|LoadFresh)$`
+const readPath = `^Benchmark(OptionGet|OptionGetMany|ManagerGet|ByName|Lookup|FamilyGet|Inspect|LoadFresh)$`
 
 type comparison struct {
 	root      string // of the working tree, which is the head
@@ -199,9 +199,10 @@ func (r *rounds) discover(ctx context.Context, programs [2]program) error {
 		return fmt.Errorf("no benchmark of %s matches %s", r.pkg, r.bench)
 	}
 	// A run of a row takes a little more than twice its time, as testing tries out
-	// how many operations fill it.
+	// how many operations fill it; and each round links two programs.
 	if d, err := time.ParseDuration(r.benchtime); err == nil {
-		fmt.Fprintf(r.progress, "%d rows, %d rounds: about %v\n", r.rows, r.rounds, (time.Duration(r.rows*r.rounds*2) * d * 5 / 2).Round(time.Second))
+		row := d*5/2 + 100*time.Millisecond
+		fmt.Fprintf(r.progress, "%d rows, %d rounds: about %v\n", r.rows, r.rounds, (time.Duration(2*r.rounds) * (time.Duration(r.rows)*row + 1500*time.Millisecond)).Round(time.Second))
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ var tables = []table{
 		[]column{{"ns/op", "ns"}, {"x-bare", "× bare pointers behind variables"}, {"x-array", "× array of bare pointers"}}},
 	{"handles", regexp.MustCompile(`^Handles/(?P<row>.+)$`), nil, "order, handles",
 		[]column{{"ns/op", "ns"}, {"x-array", "× array of bare pointers"}, {"x-variables", "× bare pointers behind variables"}}},
-	{"by-name", regexp.MustCompile(`^(?P<row>(?:ManagerGet|ByName/\w+/[A-Z]|Lookup|FamilyGet|Inspect|LoadFresh)\b.*)$`), nil, "read",
+	{"by-name", regexp.MustCompile(`^(?P<row>(?:ManagerGet|ByName/\w+/[\w.-]+|Lookup|FamilyGet|Inspect|LoadFresh)\b.*)$`), nil, "read",
 		[]column{{"ns/op", "ns"}, {"bare-ns/op", "xsync v3, ns"}, {"x-bare", "× xsync v3"}, {"x-value", "× xsync v3 and its value"}, {"allocs/op", "allocations"}}},
 	{"peers", regexp.MustCompile(`^Peers/(?P<col>[^/]+)/(?P<row>.+)$`), forContext, "ns per read", []column{{"ns/op", ""}}},
 	{"peers-context", regexp.MustCompile(`^Peers/(?P<col>[^/]+)/(?P<row>viper|LaunchDarkly|OpenFeature)$`), nil, "ns per read", []column{{"ns/op", ""}}},
@@ -58,7 +58,7 @@ type chart struct {
 }
 
 var charts = []chart{
-	{table{"reads", regexp.MustCompile(`^(?P<row>(?:OptionGet|OptionGetMany|ManagerGet|ByName/\w+/[A-Z]|Lookup|FamilyGet|Inspect|LoadFresh)\b.*)$`), nil, "",
+	{table{"reads", regexp.MustCompile(`^(?P<row>(?:OptionGet|OptionGetMany|ManagerGet|ByName/\w+/[\w.-]+|Lookup|FamilyGet|Inspect|LoadFresh)\b.*)$`), nil, "",
 		[]column{{"ns/op", "fastopt"}, {"bare-ns/op", "the least that a read of this kind can cost"}}}, "Reads, ns", true},
 	{table{"latency", regexp.MustCompile(`^Peers/(?P<col>hot|zipf-10k)/(?P<row>.+)$`), nil, "", []column{{"ns/op", ""}}}, "One read, ns", true},
 	{table{"scaling", regexp.MustCompile(`^Scaling/(?P<row>.+)$`), nil, "",
