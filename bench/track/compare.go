@@ -29,6 +29,7 @@ type comparison struct {
 	bench     string
 	benchtime string
 	rounds    int
+	layouts   int // of each revision; fewer than rounds: they are used again in turn
 	cpus      string
 	out       io.Writer
 	progress  io.Writer
@@ -52,6 +53,7 @@ func compareCommand(ctx context.Context, root string, args []string) error {
 	if c.rounds < minRounds {
 		return fmt.Errorf("compare: %d rounds prove nothing: at least %d", c.rounds, minRounds)
 	}
+	c.layouts = c.rounds
 	verdicts, err := c.run(ctx)
 	if err != nil {
 		return fmt.Errorf("compare: %w", err)
@@ -124,10 +126,13 @@ func (r *rounds) measure(ctx context.Context, base, head revision) error {
 	for i := range r.rounds {
 		var programs [2]program
 		for j, rev := range []revision{base, head} {
-			p := program{file: filepath.Join(r.temp, rev.label+".test"), dir: filepath.Join(rev.dir, filepath.FromSlash(rev.pkg)), pin: r.pin}
+			layout := i % r.layouts
+			p := program{file: filepath.Join(r.temp, fmt.Sprintf("%s-%d.test", rev.label, layout)), dir: filepath.Join(rev.dir, filepath.FromSlash(rev.pkg)), pin: r.pin}
 			// Layouts are never shared: whether one suits is luck, and no merit of a revision.
-			if err := rev.build(ctx, 1+2*i+j, p.file); err != nil {
-				return err
+			if i == layout {
+				if err := rev.build(ctx, 1+2*layout+j, p.file); err != nil {
+					return err
+				}
 			}
 			programs[j] = p
 		}

@@ -62,7 +62,7 @@ func compareSmall(t *testing.T, dir, tmp, bench string) (verdicts []verdict, pri
 	t.Helper()
 	t.Setenv("TMPDIR", tmp)
 	var out strings.Builder
-	c := comparison{root: dir, base: "HEAD", pkg: ".", bench: bench, benchtime: "1x", rounds: minRounds, cpus: "0", out: &out, progress: &out}
+	c := comparison{root: dir, base: "HEAD", pkg: ".", bench: bench, benchtime: "1x", rounds: minRounds, layouts: 2, cpus: "0", out: &out, progress: &out}
 	verdicts, err := c.run(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
@@ -112,7 +112,7 @@ func TestWhatCannotBeComparedIsAnError(t *testing.T) {
 		"no such benchmark": {base: "HEAD", pkg: ".", bench: "NoSuch"},
 	} {
 		var out strings.Builder
-		c.root, c.benchtime, c.rounds, c.cpus, c.out, c.progress = dir, "1x", minRounds, "0", &out, &out
+		c.root, c.benchtime, c.rounds, c.layouts, c.cpus, c.out, c.progress = dir, "1x", minRounds, 1, "0", &out, &out
 		if v, err := c.run(t.Context()); err == nil {
 			t.Errorf("%s: %+v, want an error", name, v)
 		}

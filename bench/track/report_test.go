@@ -59,6 +59,23 @@ func TestMarksAreFilledFromResults(t *testing.T) {
 	}
 }
 
+func TestTheNewestFileWithARowCounts(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "b.txt", "date: 2026-01-01\nBenchmarkInspect 1 3 ns/op\nBenchmarkOptionGet/bool 1 3 ns/op\n")
+	write(t, dir, "c.txt", "date: 2026-01-02T00:00:00Z\nBenchmarkInspect 1 4 ns/op\n")
+	write(t, dir, "a.txt", "date: 2026-01-03T00:00:00Z\nBenchmarkInspect 1 5 ns/op\n")
+	write(t, dir, "note.txt", "BenchmarkInspect 1 6 ns/op\n") // of nobody knows when
+	files, err := readResults(dir)
+	if err != nil || len(files) != 3 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	page := "<!-- bench:by-name begin -->\n<!-- bench:by-name end --><!-- bench:option-get begin -->\n<!-- bench:option-get end --><!-- bench:environment begin -->\n<!-- bench:environment end -->"
+	filled, _, err := fill(page, files)
+	if err != nil || !strings.Contains(filled, "| Inspect | 5 |") || !strings.Contains(filled, "| bool | 3 |") || !strings.Contains(filled, "| | `b.txt` | `a.txt` |") {
+		t.Errorf("%v:\n%s", err, filled)
+	}
+}
+
 func TestWrongMarksAreErrors(t *testing.T) {
 	for name, page := range map[string]string{
 		"unknown":     "<!-- bench:nosuch begin -->\n<!-- bench:nosuch end -->",
