@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -19,19 +20,23 @@ import (
 // Recording: all suites, one after the other, into one file that benchstat and
 // report read. It appears under its name when it is complete.
 
-// A suite is a package with benchmarks.
+// A suite is a package with benchmarks, or those of them that need to be run in
+// another way. Those that time rivals in turns report medians over many passes, so
+// that to run them often takes long and tells little.
 type suite struct {
-	module string // folder, from the top of the repository
-	pkg    string
-	// once: each row is timed in turns with its rivals, and is a median over many
-	// passes; to run it again takes long and tells little. Others are run count times.
-	once bool
+	module    string // folder, from the top of the repository
+	pkg       string
+	skip      string // regexp of benchmarks that another suite has
+	count     int    // runs; 0: as asked for
+	benchtime string // "": as asked for
 }
 
 var suites = []suite{
 	{module: ".", pkg: "./fastopt"},
-	{module: "bench", pkg: "."},
-	{module: "bench", pkg: "./peers", once: true},
+	{module: "bench", pkg: ".", skip: `^BenchmarkTail$`, count: 3},
+	// A p99.99 takes this many batches.
+	{module: "bench", pkg: ".", skip: `^Benchmark([^T]|T[^a])`, count: 1, benchtime: "20000x"},
+	{module: "bench", pkg: "./peers", count: 1, benchtime: "100ms"},
 }
 
 type recording struct {
@@ -55,7 +60,7 @@ func recordCommand(ctx context.Context, root string, args []string) error {
 	flags.StringVar(&r.out, "out", filepath.Join(root, "bench", "results"), "`folder` of the result file")
 	flags.StringVar(&r.bench, "bench", ".", "`regexp` of benchmarks, as go test -bench takes it")
 	flags.StringVar(&r.benchtime, "benchtime", "500ms", "`time` of one run of one row")
-	flags.IntVar(&r.count, "count", 7, "runs of each row whose benchmark is not one of many peers'")
+	flags.IntVar(&r.count, "count", 7, "runs of each row of fastopt's own benchmarks; those beside peers take turns inside, and are run 1 or 3 times")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -149,12 +154,12 @@ func (r recording) expected() string {
 
 // suite runs one package, and returns how many rows there were.
 func (r recording) suite(ctx context.Context, s suite, out io.Writer, label string, begun time.Time) (rows int, err error) {
-	count := r.count
-	if s.once {
-		count = 1
+	count, benchtime := cmp.Or(s.count, r.count), cmp.Or(s.benchtime, r.benchtime)
+	args := []string{"test", "-run", "^$", "-bench", r.bench, "-benchmem", "-benchtime", benchtime, "-count", strconv.Itoa(count), "-timeout", "2h"}
+	if s.skip != "" {
+		args = append(args, "-skip", s.skip)
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", r.bench, "-benchmem", "-benchtime", r.benchtime,
-		"-count", strconv.Itoa(count), "-timeout", "2h", s.pkg)
+	cmd := exec.CommandContext(ctx, "go", append(args, s.pkg)...)
 	cmd.Dir = filepath.Join(r.root, s.module)
 	var errs strings.Builder
 	cmd.Stderr = &errs

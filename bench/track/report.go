@@ -157,25 +157,22 @@ func (t table) grid(files []result) (grid, error) {
 		return grid{}, err
 	}
 	g := grid{from: r, cells: map[string]map[string][]float64{}}
-	byColumn := t.rows.SubexpIndex("col")
-	put := func(line, head string, values []float64) {
-		if g.cells[line] == nil {
-			g.lines, g.cells[line] = append(g.lines, line), map[string][]float64{}
-		}
-		if g.cells[line][head] = append(g.cells[line][head], values...); !slices.Contains(g.heads, head) {
-			g.heads = append(g.heads, head)
-		}
-	}
+	row, col := t.rows.SubexpIndex("row"), t.rows.SubexpIndex("col")
 	for _, c := range t.columns {
 		for _, name := range names {
 			m := t.rows.FindStringSubmatch(name)
 			head := c.head
-			if byColumn >= 0 {
-				head = m[byColumn]
+			if col >= 0 {
+				head = m[col]
 			}
-			if values := r.rows[name][c.unit]; len(values) > 0 {
-				put(m[t.rows.SubexpIndex("row")], head, values)
-			}
+			g.put(m[row], head, r.rows[name][c.unit])
+		}
+	}
+	if t.columns == nil {
+		for _, key := range names {
+			name, unit, _ := strings.Cut(key, " ")
+			m := t.rows.FindStringSubmatch(key)
+			g.put(m[row], m[col], r.rows[name][unit])
 		}
 	}
 	if len(g.lines) == 0 {
@@ -184,6 +181,19 @@ func (t table) grid(files []result) (grid, error) {
 	return g, nil
 }
 
+func (g *grid) put(line, head string, values []float64) {
+	if len(values) == 0 {
+		return
+	}
+	if g.cells[line] == nil {
+		g.lines, g.cells[line] = append(g.lines, line), map[string][]float64{}
+	}
+	if g.cells[line][head] = append(g.cells[line][head], values...); !slices.Contains(g.heads, head) {
+		g.heads = append(g.heads, head)
+	}
+}
+
+// picks reports whether a table shows a row, or a row's unit.
 func (t table) picks(name string) bool {
 	return t.rows.MatchString(name) && (t.but == nil || !t.but.MatchString(name))
 }

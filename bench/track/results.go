@@ -2,7 +2,7 @@ package main
 
 import (
 	"errors"
-	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,14 +46,22 @@ func readResults(dir string) ([]result, error) {
 	return results, nil
 }
 
-// newestWith returns the newest result that has a row that is picked, and those rows.
-func newestWith(results []result, picked func(name string) bool) (result, []string, error) {
+// newestWith returns the newest result that has a row that is picked, and those
+// rows: names, or names and units.
+func newestWith(results []result, picked func(key string) bool) (result, []string, error) {
 	for _, r := range slices.Backward(results) {
-		if names := slices.DeleteFunc(slices.Clone(r.names), func(n string) bool { return !picked(n) }); len(names) > 0 {
-			return r, names, nil
+		var keys []string
+		for _, name := range r.names {
+			keys = append(keys, name)
+			for _, unit := range slices.Sorted(maps.Keys(r.rows[name])) {
+				keys = append(keys, name+" "+unit)
+			}
+		}
+		if keys = slices.DeleteFunc(keys, func(k string) bool { return !picked(k) }); len(keys) > 0 {
+			return r, keys, nil
 		}
 	}
 	return result{}, nil, errNotMeasured
 }
 
-var errNotMeasured = fmt.Errorf("no result file holds it")
+var errNotMeasured = errors.New("no result file holds it")

@@ -8,7 +8,8 @@ import "regexp"
 
 // A table takes the benchmarks whose names match rows. What the group "row"
 // matches names its line. If there is a group "col", it names the column, and cells
-// show one unit; else each unit is a column.
+// show one unit; else each unit is a column. Without any columns, rows is matched
+// with the name and the unit, a space between them, and names both line and column.
 type table struct {
 	name    string // of its marks
 	rows    *regexp.Regexp
@@ -45,10 +46,11 @@ var tables = []table{
 		[]column{{"fastopt-%", "here, %"}, {"otter-%", "otter, %"}, {"points", "difference, points"}}},
 	{"miss", regexp.MustCompile(`^MissStorm/(?P<row>.+)$`), nil, "1,000 goroutines miss",
 		[]column{{"fastopt-p50-µs", "p50, µs"}, {"fastopt-p99-µs", "p99, µs"}, {"x-p50", "p50 × `DoChan`"}, {"x-p99", "p99 × `DoChan`"}, {"x-cpu", "processor time × `DoChan`"}}},
-	{"tail", regexp.MustCompile(`^Tail\w*/(?P<row>.+)$`), nil, "batches of reads", tail},
+	{"tail", tailRows, nil, "batches of 1,000 reads, µs", nil},
+	{"layouts", regexp.MustCompile(`^Layouts/(?P<row>\S+) x-(?P<col>.+)$`), nil, "handles, × today's", nil},
 }
 
-var tail = []column{{"p50-ns", "p50, ns"}, {"p99-ns", "p99, ns"}, {"p99.9-ns", "p99.9, ns"}, {"p99.99-ns", "p99.99, ns"}}
+var tailRows = regexp.MustCompile(`^Tail (?P<row>.+)-(?P<col>p[0-9.]+)-µs$`)
 
 // A chart is a table as bars: a group of bars per row, one bar per column.
 type chart struct {
@@ -65,5 +67,5 @@ var charts = []chart{
 		[]column{{"x-scaling", ""}}}, "Reads of two goroutines on two processors, × those of one alone", false},
 	{table{"memory", regexp.MustCompile(`^Memory/(?P<row>.+)$`), nil, "",
 		[]column{{"B/entry", "heap"}, {"RSS-B/entry", "process"}}}, "Bytes per entry, of a million", false},
-	{table{"tail", regexp.MustCompile(`^Tail\w*/(?P<row>.+)$`), nil, "", tail}, "Batches of reads under refreshes and garbage collection, ns", true},
+	{table{"tail", tailRows, nil, "", nil}, "1,000 reads in a row, under refreshes and garbage collection, µs", true},
 }
