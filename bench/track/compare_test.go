@@ -125,3 +125,23 @@ func TestWhatCannotBeComparedIsAnError(t *testing.T) {
 		t.Errorf("three rounds: %v", err)
 	}
 }
+
+func TestPackagesAreFoundInTheirModules(t *testing.T) {
+	dir := t.TempDir()
+	for _, folder := range []string{"lib", "bench/peers"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(t, dir, "go.mod", "module m\n")
+	write(t, filepath.Join(dir, "bench"), "go.mod", "module m/bench\n")
+	for pkg, want := range map[string][2]string{
+		"./lib": {"", "./lib"}, "lib/": {"", "./lib"}, ".": {"", "./."},
+		"./bench": {"bench", "./"}, "./bench/peers": {"bench", "./peers"},
+	} {
+		module, rel, err := revision{dir: dir, pkg: pkg}.module()
+		if err != nil || module != filepath.Join(dir, want[0]) || rel != want[1] {
+			t.Errorf("%s is %s in %s, %v", pkg, rel, module, err)
+		}
+	}
+}
