@@ -106,13 +106,13 @@ var mutants = []mutant{
 		{write, "origin: Write, token: c.token, asked: asked}", "origin: Write, token: c.k.token(), asked: asked}"}}},
 	{"g13", "a write in doubt leaves the key fresh (I15)", "", "", []edit{
 		{write, "	k.dirtied.Add(1)\n	k.moved.Add(1)\n	k.m.repairer.add(k, late)\n", "	k.dirtied.Add(1)\n	k.m.repairer.add(k, late)\n"}}},
-	{"g14", "a write in doubt is looked for once (I15)", "", "", []edit{
+	{"g14", "a write in doubt is looked for once (I15)", "", "TestR33AWriteThatArrivesLateIsStillFound", []edit{
 		{repair, "		left = 2\n", "		left = 1\n"}}},
 	{"g15", "unknown is said to be refused (I14)", "", "", []edit{
 		{write, "		m.afterFailure(cs, err)\n		return Receipt{}, writeError(err)\n", "		m.afterFailure(cs, err)\n		return Receipt{}, unavailable(\"source\", err)\n"}}},
 	{"g16", "a failed fill of a write is forgotten (I16)", "", "", []edit{
 		{write, "		f.k.dirtied.Add(1)\n		m.repairer.add(f.k, false)\n", "		_ = f\n"}}},
-	{"g17", "a repair that the cache did not take counts", "", "", []edit{
+	{"g17", "a repair that the cache did not take counts", "", "TestAWrittenMemberIsNotForgotten", []edit{
 		{fill, "			m.stats.fillsFailed.Add(1)\n			continue\n", "			m.stats.fillsFailed.Add(1)\n			some[i].k.clean(some[i].dirty)\n			continue\n"}}},
 	{"g18", "a cache that is behind is an answer (R25)", relayed, "", []edit{
 		{settle, "	case out == refused && askSource:\n		return errBehind\n", ""}}},
@@ -149,7 +149,7 @@ var mutants = []mutant{
 		{mark, "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n		s.m.revalidate()\n", "		s.m.cfg.Logger.Error(\"fastopt: the cache is not used\", \"error\", why)\n"}}},
 	{"k13", "an answer of an older history than is known counts (P10)", "", "TestAWriteToAnOlderHistoryIsNotAcknowledged", []edit{
 		{mark, "	return epoch >= s.epoch.Load()\n", "	return true\n"}}},
-	{"k14", "the epoch of a copy's mark outlives the discovery", "", "", []edit{
+	{"k14", "the epoch of a copy's mark outlives the discovery", "", "TestACopyThatStartsWithoutItsSourceIsCheckedLater", []edit{
 		{mark, "standing == copied && s.home == (tiers.Identity{}) {", "false {"}}},
 	{"k15", "what a process offers late is judged by an old mark", "", "sim.TestAnAnswerIsOfferedByTheMarkOfThatMoment", []edit{
 		{fill, "	point.At(point.FillSend, m, list[0].k.full)\n", "	early := m.offerable(list)\n	point.At(point.FillSend, m, list[0].k.full)\n"},
@@ -164,7 +164,7 @@ var mutants = []mutant{
 		{still, " || start-s.looked > int64(gap) {", " {"}}},
 	{"f3", "a copy takes over with its own epoch", "", "TestACopyTakesACacheOverOnlyOnceNobodyFeedsIt", []edit{
 		{feed, "		if f.home.Epoch <= mark.Epoch {", "		if false {"}}},
-	{"f4", "a zombie's relay takes the mark back (R28)", "", "", []edit{
+	{"f4", "a zombie's relay takes the mark back (R28)", "", "TestR28ARelayNeverReplacesAMarkOfALaterHistory", []edit{
 		{feed, "	case newer:\n		f.learn(mark.Identity)\n		f.home = tiers.Identity{}\n		return errLater\n", "	case newer:\n		return nil\n"}}},
 	{"f5", "the mark is stepped once a minute", "", "", []edit{
 		{feed, "700 * time.Millisecond", "time.Minute"}}},
@@ -178,7 +178,7 @@ var mutants = []mutant{
 		{refresh, "			m.relay.resync() // it", "			_ = 0 // it"}}},
 	{"f10", "the mark is stepped while the cache may lack something", "", "TestR34TheMarkStandsStillWhileNothingCanBeCarried", []edit{
 		{feed, "	if f.wrote.Identity == f.home && !f.r.owes() {", "	if f.wrote.Identity == f.home {"}}},
-	{"f11", "what the relay finds in the mark's place is not heeded", "", "", []edit{
+	{"f11", "what the relay finds in the mark's place is not heeded", "", "TestWhatPiledUpIsCarried", []edit{
 		{feed, "		s.marked.Store(mark.Epoch)\n", ""}}},
 
 	// Sweeping and correcting (P5).
@@ -186,7 +186,7 @@ var mutants = []mutant{
 		{sweep, "	return r.correct(ctx, ahead)\n", "	return r.correct(ctx, ahead[:0])\n"}}},
 	{"p2", "the patrol sees only rows", "", "", []edit{
 		{sweep, "		if r.mendRowless(ctx, names) != nil {", "		if names == nil && r.mendRowless(ctx, names) != nil {"}}},
-	{"p3", "the patrol corrects a later history", "", "", []edit{
+	{"p3", "the patrol corrects a later history", "", "sim.TestThePatrolLeavesAHistoryOfAMomentAgoAlone", []edit{
 		{sweep, "held[i].Stamp.Epoch > epoch && !m.marks.namesNow(ctx, epoch) {", "false {"}}},
 	{"p3+", "the patrol corrects a later history that was marked lately", "", "sim.TestThePatrolLeavesAHistoryOfAMomentAgoAlone", []edit{
 		{sweep, "!m.marks.namesNow(ctx, epoch) {", "!m.marks.names(epoch) {"}}},
