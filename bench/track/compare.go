@@ -93,7 +93,7 @@ func (c comparison) run(ctx context.Context) (verdicts []verdict, err error) {
 		return nil, err
 	}
 	verdicts = judgeAll(r.samples[0], r.samples[1])
-	print(c.out, verdicts, r.samples[0], r.samples[1], c.rounds)
+	printVerdicts(c.out, verdicts, r.samples[0], r.samples[1], c.rounds)
 	c.warnOfOtherBenchmarks(ctx, commit)
 	return verdicts, nil
 }

@@ -26,7 +26,7 @@ func judgeAll(base, head *samples) (verdicts []verdict) {
 	return verdicts
 }
 
-func print(out io.Writer, verdicts []verdict, base, head *samples, rounds int) {
+func printVerdicts(out io.Writer, verdicts []verdict, base, head *samples, rounds int) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "row\tunit\tbase\thead\thead/base\t\tverdict")
 	for _, v := range verdicts {
