@@ -22,11 +22,16 @@ import (
 // readPath are the rows that are compared unless others are asked for.
 const readPath = `^Benchmark(OptionGet|OptionGetMany|ManagerGet|ByName|Lookup|FamilyGet|Inspect|LoadFresh)$`
 
+// costly are those of them that take long to set up, or time a rival alone; they
+// are left out unless -bench asks for them.
+const costly = `^BenchmarkFamilyGet$/uniform1M|^BenchmarkByName$/./plain-map`
+
 type comparison struct {
 	root      string // of the working tree, which is the head
 	base      string // a revision that git knows
 	pkg       string // folder of the package
 	bench     string
+	skip      string // benchmarks, as go test -skip takes it
 	benchtime string
 	rounds    int
 	layouts   int // of each revision; fewer than rounds: they are used again in turn
@@ -41,7 +46,7 @@ func compareCommand(ctx context.Context, root string, args []string) error {
 	flags.StringVar(&c.base, "base", "", "the `revision` to compare the working tree with, as git names it; required")
 	flags.StringVar(&c.pkg, "pkg", "./fastopt", "`folder` of the package, from the top of the repository")
 	flags.StringVar(&c.bench, "bench", readPath, "`regexp` of benchmarks, as go test -bench takes it")
-	flags.StringVar(&c.benchtime, "benchtime", "100ms", "`time` of one run of one row")
+	flags.StringVar(&c.benchtime, "benchtime", "50ms", "`time` of one run of one row")
 	flags.IntVar(&c.rounds, "rounds", 16, fmt.Sprintf("runs of each row and revision, at least %d", minRounds))
 	flags.StringVar(&c.cpus, "cpus", strconv.Itoa(runtime.NumCPU()-1), "processors to run on, as taskset -c takes them")
 	if err := flags.Parse(args); err != nil {
@@ -53,7 +58,9 @@ func compareCommand(ctx context.Context, root string, args []string) error {
 	if c.rounds < minRounds {
 		return fmt.Errorf("compare: %d rounds prove nothing: at least %d", c.rounds, minRounds)
 	}
-	c.layouts = c.rounds
+	if c.layouts = c.rounds; c.bench == readPath {
+		c.skip = costly
+	}
 	verdicts, err := c.run(ctx)
 	if err != nil {
 		return fmt.Errorf("compare: %w", err)
@@ -127,7 +134,7 @@ func (r *rounds) measure(ctx context.Context, base, head revision) error {
 		var programs [2]program
 		for j, rev := range []revision{base, head} {
 			layout := i % r.layouts
-			p := program{file: filepath.Join(r.temp, fmt.Sprintf("%s-%d.test", rev.label, layout)), dir: filepath.Join(rev.dir, filepath.FromSlash(rev.pkg)), pin: r.pin}
+			p := program{file: filepath.Join(r.temp, fmt.Sprintf("%s-%d.test", rev.label, layout)), dir: filepath.Join(rev.dir, filepath.FromSlash(rev.pkg)), pin: r.pin, skip: r.skip}
 			// Layouts are never shared: whether one suits is luck, and no merit of a revision.
 			if i == layout {
 				if err := rev.build(ctx, 1+2*layout+j, p.file); err != nil {

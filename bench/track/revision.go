@@ -84,11 +84,12 @@ type program struct {
 	file string
 	dir  string   // of the package, as go test has it
 	pin  []string // a command in front of it, or nothing
+	skip string   // benchmarks that are left out
 }
 
 // bench runs the benchmarks that match once each, and returns what they print.
 func (p program) bench(ctx context.Context, pattern, benchtime string) (string, error) {
-	args := append(p.pin[:len(p.pin):len(p.pin)], p.file, "-test.run=^$", "-test.bench="+pattern, "-test.benchtime="+benchtime, "-test.benchmem", "-test.count=1")
+	args := append(p.pin[:len(p.pin):len(p.pin)], p.file, "-test.run=^$", "-test.bench="+pattern, "-test.benchtime="+benchtime, "-test.benchmem", "-test.count=1", "-test.skip="+p.skip)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = p.dir
 	var errs strings.Builder
