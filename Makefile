@@ -6,7 +6,7 @@ STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SOAK        ?= 30s
 MODULES     := . bench fuzz
 
-.PHONY: test servers fmt vet staticcheck race soak builds bench fuzz
+.PHONY: test servers fmt vet staticcheck race soak builds bench bench-compare bench-report fuzz
 
 test: servers fmt vet staticcheck race builds soak ## everything
 	@echo "make test: all passed"
@@ -35,9 +35,18 @@ builds: ## the platforms that are promised to build
 	@for p in darwin/arm64 windows/amd64 linux/arm64 linux/386; do \
 		echo "build $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build ./... || exit 1; done
 
-bench: ## reads, with their rivals
-	$(GO) test -run '^$$' -bench . -benchmem ./fastopt
-	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
+TRACK := $(GO) run ./track
+
+# For each of these: BENCH=regexp and BENCHTIME=duration, else what track says.
+bench: ## all benchmarks into one file under bench/results; COUNT= runs of each row
+	cd bench && $(TRACK) record $(if $(BENCH),-bench '$(BENCH)') $(if $(BENCHTIME),-benchtime $(BENCHTIME)) $(if $(COUNT),-count $(COUNT))
+
+bench-compare: ## is the working tree slower than BASE? PKG=./fastopt ROUNDS= CPUS=
+	cd bench && $(TRACK) compare -base '$(BASE)' $(if $(BENCH),-bench '$(BENCH)') $(if $(BENCHTIME),-benchtime $(BENCHTIME)) \
+		$(if $(PKG),-pkg $(PKG)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(CPUS),-cpus $(CPUS))
+
+bench-report: ## the tables of BENCHMARKS.md and its plots, from bench/results
+	cd bench && $(TRACK) report
 
 fuzz: ## each fuzz target for 20 s
 	@cd fuzz && for f in $$($(GO) test -list '^Fuzz' . | grep ^Fuzz); do $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s -fuzzminimizetime 10x . || exit 1; done

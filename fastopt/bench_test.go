@@ -55,6 +55,7 @@ var (
 // benchAgainst reports read beside bare.
 func benchAgainst(b *testing.B, bare, read passes.Rival) {
 	b.ReportAllocs()
+	b.ResetTimer() // what it takes to set up decides nothing about b.N
 	f := passes.Time(b.N, bare, read)
 	b.ReportMetric(f[0].NS, "bare-ns/op")
 	b.ReportMetric(f[1].NS, "ns/op")
@@ -187,6 +188,7 @@ func BenchmarkOptionGetMany(b *testing.B) {
 			}
 			order, sum := rand.New(rand.NewPCG(1, 2)).Perm(count), int64(0)
 			b.ReportAllocs()
+			b.ResetTimer()
 			f := passes.Time(b.N, func(n int) {
 				for i := range n {
 					sum += bare[order[i&(count-1)]].Get()
