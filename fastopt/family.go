@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/puzpuzpuz/xsync/v3"
 )
 
 // Families: one option per tenant, user or region, under the name prefix/key.
@@ -85,8 +87,7 @@ func TryDeclareFamily[T any](r *Registry, s FamilySpec[T]) (*Family[T], error) {
 
 // open makes the family's state in m.
 func (f *Family[T]) open(m *Manager, l lives) *family {
-	s := &residents[T]{none: f.value}
-	s.members.init()
+	s := &residents[T]{members: xsync.NewMapOf[string, *member[T]](), none: f.value}
 	s.family.init(f.core, m, l, s)
 	s.show = func() { f.current.Store(s) }
 	return &s.family
@@ -105,8 +106,8 @@ func (f *Family[T]) Get(key string) T {
 	if s == nil {
 		return f.value
 	}
-	m := s.members.find(key)
-	if m != nil && m.fresh(&s.freshFrom) {
+	m, ok := s.members.Load(key)
+	if ok && m.fresh(&s.freshFrom) {
 		s.reads.hit()
 		return m.value
 	}

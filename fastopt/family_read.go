@@ -23,7 +23,7 @@ func (f *Family[T]) Inspect(key string) Reading[T] {
 	if k, ok := s.work.Load(key); ok {
 		return reading[T](k.reading())
 	}
-	if m := s.members.find(key); m != nil {
+	if m, ok := s.members.Load(key); ok {
 		r, _ = s.judge(m)
 		return r
 	}
@@ -88,8 +88,8 @@ func (f *Family[T]) LoadMany(ctx context.Context, keys ...string) (map[string]Re
 
 // fresh is a Load of a member that need not wait, if it need not.
 func (s *residents[T]) fresh(key string) (r Reading[T], ok bool) {
-	m := s.members.find(key)
-	if m == nil {
+	m, ok := s.members.Load(key)
+	if !ok {
 		return r, false
 	}
 	if r, ok = s.judge(m); !ok || s.m.isClosed() {

@@ -3,6 +3,8 @@ package fastopt
 import (
 	"sync/atomic"
 
+	"github.com/puzpuzpuz/xsync/v3"
+
 	"github.com/fastopt/fastopt-go/internal/evict"
 	"github.com/fastopt/fastopt-go/tiers"
 )
@@ -81,8 +83,8 @@ func (r *resident) facts(k *key, boxed any, token uint64, got int64) facts {
 
 // residents are the members of a family in memory, in one manager.
 type residents[T any] struct {
-	members memberMap[T]
-	none    T // immutable: the default
+	members *xsync.MapOf[string, *member[T]] // immutable; by what follows the prefix
+	none    T                                // immutable: the default
 	family
 }
 
@@ -98,25 +100,28 @@ type table interface {
 }
 
 func (s *residents[T]) find(key string) *resident {
-	if m := s.members.find(key); m != nil {
+	if m, ok := s.members.Load(key); ok {
 		return &m.resident
 	}
 	return nil
 }
 
-func (s *residents[T]) boxed(key string) any { return s.members.find(key).value }
+func (s *residents[T]) boxed(key string) any {
+	m, _ := s.members.Load(key)
+	return m.value
+}
 
 // put replaces a member by what m says, confirmed at l.
 func (s *residents[T]) put(key string, m *meta, l life) *resident {
 	n := &member[T]{value: unbox[T](m.boxed), resident: resident{kind: m.kind, origin: m.origin,
 		epoch: m.stamp.Epoch, revision: m.stamp.Revision, sum: m.sum, key: key}}
 	n.life.Store(l)
-	s.members.put(n)
+	s.members.Store(key, n)
 	return &n.resident
 }
 
-func (s *residents[T]) clear()          { s.members.clear() }
-func (s *residents[T]) drop(key string) { s.members.remove(key) }
+func (s *residents[T]) clear()          { s.members.Clear() }
+func (s *residents[T]) drop(key string) { s.members.Delete(key) }
 
 // fresh is the whole of a hit: it reads no clock, takes no lock, and writes
 // nothing shared unless the order of eviction has use for it.
@@ -127,8 +132,8 @@ func (r *resident) fresh(from *atomic.Int64) bool {
 
 // get is Family.Get.
 func (s *residents[T]) get(key string) T {
-	m := s.members.find(key)
-	if m != nil && m.fresh(&s.freshFrom) {
+	m, ok := s.members.Load(key)
+	if ok && m.fresh(&s.freshFrom) {
 		s.reads.hit()
 		return m.value
 	}

@@ -93,7 +93,7 @@ var mutants = []mutant{
 	{"g6", "Inspect does not look at the clock (I3c)", "", "", []edit{
 		{entry, "case asked == dead, m.kind == kindExpired, now >= later(asked, l.usable):", "case asked == dead, m.kind == kindExpired:"}}},
 	{"g7", "a push moves no token (P4)", "", "", []edit{
-		{refresh, "		k.moved.Add(1) // no answer asked", "		k.moved.Add(0) // no answer asked"}}},
+		{refresh, "	k.stir() // no answer asked", "	// no answer asked"}}},
 	{"g8", "a lost channel ends no freshness (R16)", "", "", []edit{
 		{refresh, "revalidating all options\")\n		}\n		m.revalidate()\n", "revalidating all options\")\n		}\n"}}},
 	{"g9", "a channel that is back revalidates nothing", "", "", []edit{
@@ -105,7 +105,7 @@ var mutants = []mutant{
 	{"g12", "an own write is fresh, whatever was pushed meanwhile", "", "", []edit{
 		{write, "origin: Write, token: c.token, asked: asked}", "origin: Write, token: c.k.token(), asked: asked}"}}},
 	{"g13", "a write in doubt leaves the key fresh (I15)", "", "", []edit{
-		{write, "	k.dirtied.Add(1)\n	k.moved.Add(1)\n	k.m.repairer.add(k, late)\n", "	k.dirtied.Add(1)\n	k.m.repairer.add(k, late)\n"}}},
+		{write, "	k.dirtied.Add(1)\n	k.stir()\n	k.m.repairer.add(k, late)\n", "	k.dirtied.Add(1)\n	k.m.repairer.add(k, late)\n"}}},
 	{"g14", "a write in doubt is looked for once (I15)", "", "TestR33AWriteThatArrivesLateIsStillFound", []edit{
 		{repair, "		left = 2\n", "		left = 1\n"}}},
 	{"g15", "unknown is said to be refused (I14)", "", "", []edit{
@@ -213,7 +213,7 @@ var mutants = []mutant{
 	{"l3", "a push before one waits is missed", "the lease ends", "", []edit{
 		{lease, "	if f.token != f.k.token() { // the push came already\n", "	if false { // the push came already\n"}}},
 	{"l4", "a push wakes nobody who waits for it", "the reload that the push starts wakes the flight, too", "", []edit{
-		{refresh, "		m.loader.unpark(k)\n", ""}}},
+		{refresh, "	m.loader.unpark(k)\n", ""}}},
 	{"l5", "one waits though no push can come", "", "TestWithoutLeasesOrPushesEveryProcessAsks", []edit{
 		{lease, "	case l.closed, !l.m.pushUp.Load():\n", "	case l.closed:\n"}}},
 
@@ -284,7 +284,7 @@ var mutants = []mutant{
 
 	// The snapshot.
 	{"s1", "what is read from the snapshot is fresh", "", "TestR30AYoungSnapshotIsNotFreshEither", []edit{
-		{saved, "	k.moved.Add(1) // to be read again", "	facts.token = k.token() // to be read again"}}},
+		{saved, "	k.stir() // to be read again", "	facts.token = k.token() // to be read again"}}},
 	{"s2", "the snapshot is no floor", "", "TestI22AnOlderCacheDoesNotReplaceTheSnapshot", []edit{
 		{saved, "	if floor {\n		facts.seen = facts.stamp\n	}\n", ""}}},
 	// Writes.
