@@ -161,6 +161,7 @@ func (r recording) suite(ctx context.Context, s suite, out io.Writer, label stri
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, s.pkg)...)
 	cmd.Dir = filepath.Join(r.root, s.module)
+	endWhole(cmd)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	pipe, err := cmd.StdoutPipe()
