@@ -135,7 +135,7 @@ func fillProcess(ctx context.Context, name string, size int) (h holding, err err
 }
 
 // BenchmarkMemory has one row per peer: BenchmarkMemory/<peer>. ns/op is the time
-// of a garbage collection; x-…-otter are ratios to otter, filled just before.
+// of a garbage collection; x-…-otter are ratios to otter, which is filled once.
 // Registered options are few and known: there are ten thousand of them, and their
 // time of a collection says nothing beside the others'.
 func BenchmarkMemory(b *testing.B) {
