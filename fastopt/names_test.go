@@ -176,7 +176,9 @@ func TestALatePublisherShowsNothingOld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &key{core: newOption[int](d).core}
+	o := new(Option[int])
+	o.init(d)
+	k := &key{core: o.core}
 	newNameTable([]*key{k})
 	put(k, 1)
 	restore := point.Set(func(p point.Point, _ any, _ string) {
