@@ -257,7 +257,7 @@ func (l *loader) settleApart(qs []question, as []answer) (fills []filling) {
 	if len(qs) == 0 {
 		return nil
 	}
-	settled := make(chan []filling, len(qs))
+	settled := make(chan []filling) // without room: what it takes is filled
 	patience := time.NewTimer(l.m.cfg.CacheTimeout)
 	defer patience.Stop()
 	over := make(chan struct{})
