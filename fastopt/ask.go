@@ -340,9 +340,7 @@ func (l *loader) liveOn(silent []question) {
 		}
 		a := l.m.answerOf(f, results[i].Record, start, Cache)
 		a.token = neverFresh // whatever was pushed: it is not fresher for this
-		if a.known {
-			f.k.install(&a)
-		} else {
+		if !a.known || f.k.install(&a) == refused {
 			f.k.outlast(&a)
 		}
 	}
