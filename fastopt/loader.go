@@ -84,6 +84,10 @@ func (l *loader) join(all []waiter, later bool) {
 }
 
 func (l *loader) joinLocked(w *waiter) {
+	if l.closed {
+		w.settled, w.err = true, ErrClosed
+		return
+	}
 	if l.flights[w.k.full] == nil {
 		if w.settled = w.k.confirmedSince(w.token); w.settled {
 			return
@@ -92,10 +96,6 @@ func (l *loader) joinLocked(w *waiter) {
 			w.settled, w.err = true, *failure
 			return
 		}
-	}
-	if l.closed {
-		w.settled, w.err = true, ErrClosed
-		return
 	}
 	f := l.boardLocked(w.k)
 	if f.done == nil {

@@ -105,7 +105,12 @@ func namedOption(t *testing.T) (*Option[int], *Manager) {
 
 func openNamed(t *testing.T, r *Registry) *Manager {
 	t.Helper()
-	m, err := Open(t.Context(), Config{}, r)
+	return openNamedWith(t, Config{}, r)
+}
+
+func openNamedWith(t *testing.T, cfg Config, r *Registry) *Manager {
+	t.Helper()
+	m, err := Open(t.Context(), cfg, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +172,28 @@ func TestReadsByNameGiveWhatTheHandleHolds(t *testing.T) {
 	if k.slot.shown.Load() != k.cell.load().shown {
 		t.Error("the name does not show what is published")
 	}
+}
+
+// An override may be older than the manager, or be another manager's.
+func TestAnOverrideFromBeforeOpenIsReadByName(t *testing.T) {
+	var r Registry
+	o := New(&r, "option", 0)
+	undo := o.core.setOverride(3)
+	first := openNamed(t, &r)
+	wantNamed(t, first, "overridden before", 3)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m := openNamed(t, &r)
+	wantNamed(t, m, "overridden before the first", 3)
+	put(m.keys[0], 4)
+	wantNamed(t, m, "published beneath", 3)
+	if k := m.keys[0]; k.slot.shown.Load() != k.cell.load().shown {
+		t.Error("the name does not show the override")
+	}
+	undo()
+	wantNamed(t, m, "no longer overridden", 4)
+	wantNamed(t, first, "the same, of the closed one", 4)
 }
 
 // A publisher that sleeps before its last step must not hide what came after it:
