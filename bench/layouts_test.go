@@ -56,6 +56,14 @@ type worded struct {
 	current atomic.Pointer[small]
 }
 
+// A subject is a rival with the name under which its figures are reported.
+type subject struct {
+	name string
+	run  passes.Rival
+}
+
+var sinkInt int
+
 // chain returns a random cycle through n indices (Sattolo's algorithm).
 func chain(n int) []int64 {
 	random := rand.New(rand.NewPCG(5, 6))

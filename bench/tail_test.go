@@ -1,3 +1,5 @@
+// Package bench measures the library against what else a service could use. It
+// is a module of its own, so that rivals enter no user's module graph.
 package bench
 
 import (
@@ -26,7 +28,19 @@ import (
 // value, decodes and publishes it; otter is handed it ready. Batches of all
 // rivals take turns.
 
-const tailBatch = 1000
+const (
+	tailBatch = 1000
+	names     = 10_000
+	asked     = 1 << 16 // a power of two
+)
+
+func name(i int) string { return fmt.Sprintf("service.option.%05d", i) }
+
+// value is what otter keeps under a name: as large as an entry of the library.
+type value struct {
+	n int
+	_ *int
+}
 
 // A restless cache gives every name a newer value whenever it is asked, and says
 // of any name that it changed.

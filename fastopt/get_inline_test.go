@@ -172,9 +172,20 @@ func inlineStore(text string) (found []string) {
 }
 
 var (
-	inlineReads   = regexp.MustCompile(`^(CMP|TEST|BT|UCOMI|COMI|NOP|J|CALL|BL? |CBN?Z|TBN?Z|PRFM|PREFETCH|PCMP)`)
+	inlineReads   = regexp.MustCompile(`^(CMP|TEST|BT[LQW] |UCOMI|COMI|NOP|J|CALL|BL? |CBN?Z|TBN?Z|PRFM|PREFETCH|PCMP)`)
 	inlineAddress = regexp.MustCompile(`, [^,]*\(\w+(\*\d|<<\d)?\)$|^(INC|DEC|NEG|NOT|SET)\w* [^,]*\(\w+(\*\d)?\)$`)
 )
+
+func TestStoresAreToldFromReads(t *testing.T) {
+	for instruction, stores := range map[string]bool{
+		"MOVQ AX, 0x8(CX)": true, "MOVQ AX, 0(CX)(DX*8)": true, "ADDQ $0x1, 0(AX)": true, "INCQ 0(AX)": true, "BTSQ $0x3, 0(AX)": true, "MOVD R1, (R2)(R3<<3)": true, "STP (R1, R2), 16(R0)": true,
+		"MOVQ 0x8(CX), AX": false, "MOVQ AX, 0x8(SP)": false, "CMPQ AX, 0x8(CX)": false, "BTQ $0x3, 0(AX)": false, "TESTB AX, 0(CX)": false, "MOVD 8(R0), R1": false, "MOVD R1, 8(RSP)": false,
+	} {
+		if found := inlineStore("  x.go:1\t0x10\t00\t" + instruction + "\t"); (len(found) > 0) != stores {
+			t.Errorf("%s: a store is %v, want %v", instruction, !stores, stores)
+		}
+	}
+}
 
 func TestLoopOfGetHoldsNoCallNoLockAndNoStore(t *testing.T) {
 	for arch, costly := range inlineCostly {

@@ -22,9 +22,14 @@ func Lookup[T any](m *Manager, name string) (T, error) {
 	} else if s, ok := f.table.(*residents[T]); ok {
 		return s.get(member), nil
 	}
+	return zero, mistyped(name, v, f, reflect.TypeFor[T]())
+}
+
+// mistyped is the error of who asks for what was declared as another type.
+func mistyped(name string, v any, f *family, asked reflect.Type) error {
 	declared := reflect.TypeOf(v)
 	if f != nil {
 		declared = f.codec.typ
 	}
-	return zero, failed("get", name, because(ErrInvalidValue, "it is of type %v, and was asked for as %v", declared, reflect.TypeFor[T]()))
+	return failed("get", name, because(ErrInvalidValue, "it is of type %v, and was asked for as %v", declared, asked))
 }

@@ -55,6 +55,12 @@ func TestAMemberIsSmall(t *testing.T) {
 	}
 }
 
+func TestASlotOfTheTableOfNamesIsHalfACacheLine(t *testing.T) {
+	if n := unsafe.Sizeof(nameSlot{}); n > 32 {
+		t.Errorf("nameSlot has %d bytes, want at most 32", n)
+	}
+}
+
 // sizeWorld is a manager over a store that holds a value for each option.
 type sizeWorld struct {
 	m     *Manager

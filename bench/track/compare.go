@@ -197,12 +197,7 @@ func (r *rounds) discover(ctx context.Context, programs [2]program) error {
 		}
 		for _, name := range s.names {
 			names[name] = true
-			top, _, _ := strings.Cut(name, "/")
-			group := "^Benchmark" + top + "$"
-			if _, below, ok := strings.Cut(r.bench, "/"); ok {
-				group += "/" + below
-			}
-			if !slices.Contains(r.groups, group) {
+			if group := r.group(name); !slices.Contains(r.groups, group) {
 				r.groups = append(r.groups, group)
 			}
 		}
@@ -217,6 +212,16 @@ func (r *rounds) discover(ctx context.Context, programs [2]program) error {
 		fmt.Fprintf(r.progress, "%d rows, %d rounds: about %v\n", r.rows, r.rounds, (time.Duration(2*r.rounds) * (time.Duration(r.rows)*row + 1500*time.Millisecond)).Round(time.Second))
 	}
 	return nil
+}
+
+// group returns the pattern with which a row is run: its benchmark alone, so that
+// the two revisions take short turns; but what A|B/c selects only all of it says.
+func (r *rounds) group(name string) string {
+	if strings.Contains(r.bench, "/") {
+		return r.bench
+	}
+	top, _, _ := strings.Cut(name, "/")
+	return "^Benchmark" + top + "$"
 }
 
 // benchstat prints the table that users of Go know.

@@ -105,6 +105,25 @@ func TestComparisonOfACommitWithItselfAndWithAPlantedCost(t *testing.T) {
 	}
 }
 
+func TestAlternativesOfAnyDepthAreCompared(t *testing.T) {
+	dir := smallRepository(t)
+	for _, bench := range []string{"Other|Row/a", "Row/a|Other"} {
+		var out strings.Builder
+		c := comparison{root: dir, base: "HEAD", pkg: ".", bench: bench, benchtime: "1x", rounds: minRounds, layouts: 1, cpus: "0", out: &out, progress: &out}
+		verdicts, err := c.run(t.Context())
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
+		}
+		rows := map[string]bool{}
+		for _, v := range verdicts {
+			rows[v.row] = true
+		}
+		if len(verdicts) != 2 || !rows["Other"] || !rows["Row/a"] {
+			t.Errorf("%s: %+v\n%s", bench, verdicts, out.String())
+		}
+	}
+}
+
 func TestWhatCannotBeComparedIsAnError(t *testing.T) {
 	dir := smallRepository(t)
 	for name, c := range map[string]comparison{

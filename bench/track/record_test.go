@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,33 @@ func TestRecordingIsOneFileThatCanBeRead(t *testing.T) {
 	}
 	if !strings.Contains(got.name, commit[:12]) {
 		t.Errorf("the file is called %s", got.name)
+	}
+}
+
+func TestEachBenchmarkIsInOneSuite(t *testing.T) {
+	begin := regexp.MustCompile(`(?m)^func (Benchmark\w+)\(`)
+	for _, folder := range []string{"fastopt", "bench", "bench/peers"} {
+		files, err := filepath.Glob(filepath.Join("../..", folder, "*_test.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", folder, len(files), err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range begin.FindAllStringSubmatch(string(text), -1) {
+				in := 0
+				for _, s := range suites {
+					if filepath.Join(s.module, s.pkg) == filepath.FromSlash(folder) && (s.skip == "" || !regexp.MustCompile(s.skip).MatchString(m[1])) {
+						in++
+					}
+				}
+				if in != 1 {
+					t.Errorf("%s of %s is in %d suites", m[1], folder, in)
+				}
+			}
+		}
 	}
 }
 

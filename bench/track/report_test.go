@@ -112,6 +112,15 @@ func TestPlotsAreTheSameForTheSameResults(t *testing.T) {
 	}
 }
 
+// What is drawn as the library's is nobody else's.
+func TestPlotOfReadsIsOfTheLibrary(t *testing.T) {
+	for _, c := range charts {
+		if c.name == "reads" && (!c.picks("ByName/zipf/Manager.Get") || c.picks("ByName/zipf/plain-map")) {
+			t.Error("of the reads by name, the plot must have Manager.Get and not the map that it is compared with")
+		}
+	}
+}
+
 // The page of this repository says what its results say.
 func TestPageIsUpToDate(t *testing.T) {
 	const page, results = "../../BENCHMARKS.md", "../results"

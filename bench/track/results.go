@@ -10,8 +10,8 @@ import (
 )
 
 // Results are the files that were kept, oldest first. A table is drawn from the
-// newest file that has rows of it, so that a run of a few benchmarks replaces
-// their rows and no others.
+// newest file that has rows of it, and from no other: a run of a few benchmarks
+// replaces the tables that they are in, rows that it did not run included.
 
 type result struct {
 	*samples

@@ -39,7 +39,7 @@ var tables = []table{
 		[]column{{"ns/op", "ns"}, {"x-atomic.Pointer", "× bare"}, {"x-xsync-v3", "× xsync v3"}, {"x-otter", "× otter"}, {"x-otter-coarse", "× otter, coarse clock"}, {"x-sturdyc", "× sturdyc"}}},
 	{"scaling", regexp.MustCompile(`^Scaling/(?P<row>.+)$`), nil, "two readers over one",
 		[]column{{"ns/op", "ns of one of two"}, {"x-scaling", "reads together, × one alone"}, {"x-bare", "of the bare load's scaling"}}},
-	{"memory", regexp.MustCompile(`^Memory/(?P<row>.+)$`), nil, "1 M entries",
+	{"memory", regexp.MustCompile(`^Memory/(?P<row>.+)$`), nil, "1 M entries; of options 10,000",
 		[]column{{"B/entry", "bytes"}, {"objects/entry", "objects"}, {"RSS-B/entry", "resident bytes"}, {"server-B/entry", "bytes in a server"},
 			{"x-bytes-otter", "bytes × otter"}, {"x-objects-otter", "objects × otter"}, {"x-gc-otter", "collection × otter"}}},
 	{"hit-ratio", regexp.MustCompile(`^HitRatio/(?P<row>.+)$`), nil, "sequence",
@@ -62,12 +62,12 @@ type chart struct {
 }
 
 var charts = []chart{
-	{table{"reads", regexp.MustCompile(`^(?P<row>(?:OptionGet|OptionGetMany|ManagerGet|ByName/\w+/[\w.-]+|Lookup|FamilyGet|Inspect|LoadFresh)\b.*)$`), nil, "",
+	{table{"reads", regexp.MustCompile(`^(?P<row>(?:OptionGet|OptionGetMany|ManagerGet|ByName/\w+/[\w.-]+|Lookup|FamilyGet|Inspect|LoadFresh)\b.*)$`), regexp.MustCompile(`/plain-map$`), "",
 		[]column{{"ns/op", "fastopt"}, {"bare-ns/op", "the least that a read of this kind can cost"}}}, "Reads, ns", true},
 	{table{"latency", regexp.MustCompile(`^Peers/(?P<col>hot|zipf-10k)/(?P<row>.+)$`), nil, "", []column{{"ns/op", ""}}}, "One read, ns", true},
 	{table{"scaling", regexp.MustCompile(`^Scaling/(?P<row>.+)$`), nil, "",
 		[]column{{"x-scaling", ""}}}, "Reads of two goroutines on two processors, × those of one alone", false},
 	{table{"memory", regexp.MustCompile(`^Memory/(?P<row>.+)$`), nil, "",
-		[]column{{"B/entry", "heap"}, {"RSS-B/entry", "process"}}}, "Bytes per entry, of a million", false},
+		[]column{{"B/entry", "heap"}, {"RSS-B/entry", "process"}}}, "Bytes per entry, of a million; of options, of ten thousand", false},
 	{table{"tail", tailRows, nil, "", nil}, "1,000 reads in a row, under refreshes and garbage collection, µs", true},
 }
