@@ -174,6 +174,7 @@ func (k *key) renewUnasked(now int64) bool {
 	if cur.key != k || cur.token != token || cur.err != nil || cur.kind == kindExpired || !cur.renew(alive) {
 		return false
 	}
+	k.renewed(cur)
 	k.planRefresh(alive, token)
 	return true
 }
