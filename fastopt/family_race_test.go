@@ -2,6 +2,7 @@ package fastopt_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -250,6 +251,31 @@ func TestAMembersLastGoodValueStaysWhileItsRowIsInvalid(t *testing.T) {
 		settle()
 		if n := m.Stats().Families[0].Working; n != 0 {
 			t.Errorf("%d working keys", n)
+		}
+	})
+}
+
+// R27: an invalid row changes nothing of the last good value, which is no other
+// thing with the same stamp when it is heard of again.
+func TestALastGoodValueIsNoConflictLater(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.sql("tenant.limit/x", "1")
+		limit.Load(ctx, "x")
+		settle()
+		w.sql("tenant.limit/x", `"no int"`)
+		time.Sleep(11 * time.Second)
+		w.cacheGetFails() // else it would say 1 for a day
+		if r := limit.Load(ctx, "x"); r.Value != 1 || !errors.Is(r.Err, fastopt.ErrInvalidValue) {
+			t.Fatalf("%+v", r)
+		}
+		w.heal()
+		time.Sleep(2 * time.Minute)
+		if n := m.Stats().Families[0].Working; n != 0 {
+			t.Fatalf("%d working keys of a member that nobody reads", n)
+		}
+		limit.Load(ctx, "x")
+		if n := m.Stats().Conflicts; n != 0 {
+			t.Errorf("%d conflicts", n)
 		}
 	})
 }
