@@ -280,6 +280,39 @@ func TestALastGoodValueIsNoConflictLater(t *testing.T) {
 	})
 }
 
+// I21: an invalid row that nobody reads is forgotten; its last good value is not.
+func TestInvalidRowsThatNobodyReadsAreForgotten(t *testing.T) {
+	for _, grace := range []time.Duration{0, fastopt.Forever} {
+		familyWorld(t, fastopt.FamilySpec[int]{Default: 10, Grace: grace, MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+			w.sql("tenant.limit/was good", "1")
+			limit.Load(ctx, "was good")
+			for _, key := range []string{"was good", "never was"} {
+				w.sql("tenant.limit/"+key, `"no int"`)
+			}
+			w.store.Flush()
+			time.Sleep(11 * time.Second)
+			for range 10 { // kept while they are read
+				for key, v := range map[string]int{"was good": 1, "never was": 10} {
+					if r := limit.Load(ctx, key); r.Value != v || !errors.Is(r.Err, fastopt.ErrInvalidValue) {
+						t.Fatalf("%s: %+v", key, r)
+					}
+				}
+				time.Sleep(30 * time.Second)
+			}
+			if n := m.Stats().Families[0].Working; n != 2 {
+				t.Errorf("%d working keys of rows that are read", n)
+			}
+			time.Sleep(5 * time.Minute)
+			if n := m.Stats().Families[0].Working; n != 0 {
+				t.Errorf("grace %v: %d working keys of rows that nobody reads", grace, n)
+			}
+			if v := limit.Get("was good"); grace == fastopt.Forever && v != 1 {
+				t.Errorf("read %d", v)
+			}
+		})
+	}
+}
+
 // I21: working keys that fail are bounded, however many members are asked for.
 func TestFailuresOfMembersAreBounded(t *testing.T) {
 	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {

@@ -178,7 +178,8 @@ func (f *family) lifeLocked(k *key, m *meta) life {
 }
 
 // How many working keys may linger in a family, and how long one that failed
-// does after its back-off, if nobody reads it.
+// does after its back-off, or one with nothing to be kept past its TTL, if nobody
+// reads it.
 const (
 	maxLingering   = 4096
 	failuresForget = time.Minute
@@ -193,7 +194,11 @@ func (k *key) lingers(now int64) (lingers, must bool) {
 	case k.due.Load() != never:
 		return true, false
 	case m.err != nil: // kept as long as the row stays invalid (I11), if it is read
-		return m.kind == kindUnloaded || now < later(m.asked.Load(), k.lives.usable), false
+		kept := k.lives.usable
+		if m.kind == kindUnloaded || kept == int64(Forever) { // no value is lost with it
+			kept = later(k.lives.ttl, int64(failuresForget))
+		}
+		return now < later(m.asked.Load(), kept), false
 	case k.fails.Load() > 0:
 		return now < later(k.retryAt.Load(), int64(failuresForget)), false
 	}
