@@ -280,6 +280,35 @@ func TestALastGoodValueIsNoConflictLater(t *testing.T) {
 	})
 }
 
+// I11, I3c: nor does an outage end what is kept because its row is invalid, while it
+// is read.
+func TestAMembersLastGoodValueStaysInAnOutage(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.sql("tenant.limit/x", "1")
+		limit.Load(ctx, "x")
+		w.sql("tenant.limit/x", `"no int"`)
+		w.store.Flush()
+		time.Sleep(11 * time.Second)
+		if r := limit.Load(ctx, "x"); r.Value != 1 || !errors.Is(r.Err, fastopt.ErrInvalidValue) {
+			t.Fatalf("%+v", r)
+		}
+		w.allFail()
+		w.cache.Cut()
+		begun := time.Now()
+		read := func(often, until time.Duration) {
+			for ; time.Since(begun) < until; time.Sleep(often) {
+				if v := limit.Get("x"); v != 1 {
+					t.Fatalf("read %d after %v", v, time.Since(begun))
+				}
+			}
+		}
+		read(time.Second, 5*time.Minute)
+		w.heal()
+		w.cache.Reconnect()
+		read(time.Millisecond, 5*time.Minute+5*time.Second)
+	})
+}
+
 // I21: an invalid row that nobody reads is forgotten; its last good value is not.
 func TestInvalidRowsThatNobodyReadsAreForgotten(t *testing.T) {
 	for _, grace := range []time.Duration{0, fastopt.Forever} {

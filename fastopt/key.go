@@ -33,6 +33,7 @@ type key struct {
 	moved *atomic.Uint64 // immutable: own part of the token (I5): pushes, writes; a member's is of several
 
 	refs    int   // guarded by fam.mu: how many hold a member's working key
+	wanted  int64 // guarded by fam.mu: ns since Open: when another began to hold it; 0: none did
 	suspect Stamp // guarded by fam.mu: what the cache had told of a member, if only a push made it not fresh
 
 	own      atomic.Uint64 // what moved is of a registered option

@@ -45,6 +45,7 @@ func (f *family) acquire(member string) (*key, error) {
 	k, ok := f.work.Load(member)
 	if ok {
 		k.refs++
+		k.wanted = f.m.now()
 	}
 	f.mu.Unlock()
 	if ok {
@@ -198,7 +199,7 @@ func (k *key) lingers(now int64) (lingers, must bool) {
 		if m.kind == kindUnloaded || kept == int64(Forever) { // no value is lost with it
 			kept = later(k.lives.ttl, int64(failuresForget))
 		}
-		return now < later(m.asked.Load(), kept), false
+		return now < later(max(m.asked.Load(), k.wanted), kept), false
 	case k.fails.Load() > 0:
 		return now < later(k.retryAt.Load(), int64(failuresForget)), false
 	}
