@@ -239,7 +239,8 @@ func (f *family) sweep(now int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for k := range f.lingering {
-		if at := k.due.Load(); at <= now && k.due.CompareAndSwap(at, never) {
+		// Who holds k sees to that; a watcher has the refresher do so.
+		if at := k.due.Load(); k.refs == 0 && at <= now && k.due.CompareAndSwap(at, never) {
 			f.stirLocked(k.member(), f.table.find(k.member()))
 		}
 		f.tidyLocked(k)
