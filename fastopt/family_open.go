@@ -113,13 +113,14 @@ func (f *family) usable(r *resident) bool {
 	return usable
 }
 
-// usableBy is usable for a member that something goes on for.
+// usableBy is usable for a member that something goes on for. A flight in the
+// air that no push has overtaken brings all that another would.
 func (f *family) usableBy(k *key, member string) bool {
-	m, now := k.cell.load(), f.now()
-	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now && !f.inVain(m.asked.Load(), now) {
+	m, now, token := k.cell.load(), f.now(), k.token()
+	if !m.confirmed(now, k.lives, token) && k.flown.Load() != token+1 && k.retryAt.Load() <= now && !f.inVain(m.asked.Load(), now) {
 		f.read(member)
 	}
-	switch m.state(now, k.lives, k.token()) {
+	switch m.state(now, k.lives, token) {
 	case Fresh:
 		f.reads.hit()
 	case Stale:

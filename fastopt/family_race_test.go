@@ -180,6 +180,42 @@ func TestAMemberIsRenewedOncePerTTL(t *testing.T) {
 	})
 }
 
+// However often a member is read while it is being loaded, that is asked for once,
+// and no other member's load is given up for it; after a push, once more.
+func TestReadersAskOnceForWhatIsBeingLoaded(t *testing.T) {
+	memberWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit, other *fastopt.Family[int], m *fastopt.Manager) {
+		setMember(t, other, "old", 1)
+		limit.Load(ctx, "old")
+		time.Sleep(11 * time.Second)
+		w.cache.Inject(faults.Load, faults.Fault{Delay: 40 * time.Millisecond})
+		for _, key := range []string{"old", "unknown"} {
+			names := w.cache.Names(faults.Load)
+			for flights := range 2 {
+				limit.Get(key)
+				settle()
+				for range 100_000 {
+					limit.Get(key)
+				}
+				settle()
+				if n := w.cache.Names(faults.Load) - names; n != int64(flights+1) {
+					t.Errorf("%s: %d loads, want %d", key, n, flights+1)
+				}
+				setMember(t, other, key, 2)
+				time.Sleep(time.Millisecond) // the push is handled
+			}
+			time.Sleep(100 * time.Millisecond)
+			limit.Get(key)
+			time.Sleep(100 * time.Millisecond)
+			if v := limit.Get(key); v != 2 {
+				t.Errorf("%s reads %d", key, v)
+			}
+		}
+		if n := m.Stats().Dropped; n != 0 {
+			t.Errorf("%d loads were given up", n)
+		}
+	})
+}
+
 // A member that fails backs off as an option does, and is forgotten once nobody
 // reads it; one that is repaired is forgotten, too.
 func TestWorkingKeysAreForgotten(t *testing.T) {

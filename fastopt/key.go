@@ -46,6 +46,7 @@ type key struct {
 	aligned  atomic.Bool   // the last load was begun by what befell the whole fleet at one instant
 	behind   atomic.Int64  // ns since Open: since when the cache, and there is no source, has been behind; 0: it is not
 	held     atomic.Uint64 // 1 + the token of the last load, if the cache told the entry; else 0
+	flown    atomic.Uint64 // 1 + the token of the flight in the air; 0: there is none
 	dirtied  atomic.Uint64 // counts what the cache may have missed …
 	cleaned  atomic.Uint64 // … and what of it was repaired
 }
