@@ -233,9 +233,18 @@ func (f *family) forgetLocked(k *key) {
 	f.work.Delete(k.member())
 }
 
-// sweep ends the freshness of members that are due, and forgets working keys
-// that need linger no longer.
+// sweep ends the freshness of members that are due, forgets working keys that
+// need linger no longer, and has those repaired that are dirty and that nobody
+// holds, not even the repairer: it had no room for them.
 func (f *family) sweep(now int64) {
+	for _, k := range f.swept(now, maxDirty-f.m.repairer.size()) {
+		f.m.repairer.add(k, false)
+		k.release()
+	}
+}
+
+// swept is the sweep, and returns some keys that are to be repaired, held.
+func (f *family) swept(now int64, room int) (dirty []*key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for k := range f.lingering {
@@ -244,7 +253,12 @@ func (f *family) sweep(now int64) {
 			f.stirLocked(k.member(), f.table.find(k.member()))
 		}
 		f.tidyLocked(k)
+		if k.refs == 0 && !k.isClean() && len(dirty) < room {
+			k.refs++
+			dirty = append(dirty, k)
+		}
 	}
+	return dirty
 }
 
 // orderOf returns the order of eviction that r belongs to.
