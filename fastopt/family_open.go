@@ -43,6 +43,7 @@ type family struct {
 	lingering map[*key]struct{}       // guarded by mu: working keys that nobody holds
 	owed      int64                   // guarded by mu: ns since Open: see fruitless
 	quiet     atomic.Int64            // ns since Open: until then pushes alone cause no loads
+	resting   atomic.Int64            // ns since Open: until then reads cause no loads of members without a working key
 }
 
 func (f *family) init(c *familyCore, m *Manager, l lives, t table) {
@@ -104,7 +105,7 @@ func (f *family) usable(r *resident) bool {
 	default:
 		f.reads.missed()
 	}
-	if f.inVain(asked, now) {
+	if f.inVain(asked, now) || now < f.resting.Load() {
 		return usable
 	}
 	if w := r.node.Flags.Load(); w&queued == 0 && r.node.Flags.CompareAndSwap(w, w|queued) && !f.read(r.key) {
@@ -159,6 +160,7 @@ func (f *family) reconsider(now int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cutAt(now)
+	f.resting.Store(0)
 	f.work.Range(func(_ string, k *key) bool {
 		if !k.ahead() && k.reconsider() {
 			k.due.Store(min(k.due.Load(), now)) // for who reads it next: readers spread them

@@ -395,6 +395,40 @@ func TestFailuresOfMembersAreBounded(t *testing.T) {
 	})
 }
 
+// I20: also what fails and finds no room to be remembered is not asked for each time
+// that it is read; and is again once a tier answers.
+func TestFailuresWithoutRoomAreNotRetriedByEachReader(t *testing.T) {
+	const members, remembered = 6000, 4096
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: members}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		readAll := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				for i := range members {
+					if limit.Get(fmt.Sprint(i)); i%500 == 499 {
+						settle()
+					}
+				}
+			}
+		}
+		w.allFail()
+		w.cache.Cut()
+		readAll(2 * time.Second)
+		before := m.Stats().Families[0].Crowded
+		readAll(3 * time.Second)
+		n := m.Stats().Families[0].Crowded - before
+		t.Logf("%d forgotten failures of %d members in 3 s", n, members-remembered)
+		if n == 0 || n > 20*(members-remembered) {
+			t.Errorf("%d failures", n)
+		}
+		w.heal()
+		w.cache.Reconnect()
+		time.Sleep(2 * time.Second)
+		readAll(100 * time.Millisecond)
+		if s := m.Stats().Families[0]; s.Absent < 600 { // all that there is room for
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // I24: after Close a member keeps its last value, however long ago that was.
 func TestAMemberKeepsItsValueAfterClose(t *testing.T) {
 	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {

@@ -163,7 +163,9 @@ func (s *residents[T]) missing(key string) T {
 		}
 	} else if checkFamilyKey(key) == nil {
 		s.reads.missed()
-		s.read(key)
+		if at := s.resting.Load(); at == 0 || s.now() >= at {
+			s.read(key)
+		}
 	}
 	return s.none
 }

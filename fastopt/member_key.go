@@ -220,6 +220,9 @@ func (f *family) tidyLocked(k *key) {
 	}
 	if lingers {
 		f.counts.crowded.Add(1)
+		if k.fails.Load() > 0 && (f.m.cache.down.Load() || f.m.source.down.Load()) {
+			raise(&f.resting, k.retryAt.Load()) // so will others that are forgotten
+		}
 	}
 	f.forgetLocked(k)
 }
