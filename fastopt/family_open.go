@@ -155,11 +155,14 @@ func (f *family) flush() {
 }
 
 // reconsider ends back-offs as a tier answers again, and the freshness of what
-// may have been loaded past the cache: changes of that are not announced.
-func (f *family) reconsider(now int64) {
+// may have been loaded past the cache, if anything may: changes of that are not
+// announced.
+func (f *family) reconsider(now int64, past bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cutAt(now)
+	if past {
+		f.cutAt(now)
+	}
 	f.resting.Store(0)
 	f.work.Range(func(_ string, k *key) bool {
 		if !k.ahead() && k.reconsider() {

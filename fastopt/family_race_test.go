@@ -147,6 +147,43 @@ func TestR16ARevalidationIncludesMembers(t *testing.T) {
 	})
 }
 
+// I20: a source that was away for a moment is no reason to read from the cache again
+// what that has told, and announces changes of.
+func TestASourceThatIsBackReloadsNoMember(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		keys := someKeys(50)
+		for range 2 { // once more after the pushes of its own fill
+			must(t, second(limit.LoadMany(ctx, keys...)))
+			time.Sleep(200 * time.Millisecond)
+		}
+		w.sourceFails()
+		for i := 0; m.Stats().SourceTier.Breaker != "open"; i++ {
+			if limit.Get(fmt.Sprint("cold", i)); i > 1000 {
+				t.Fatal("the breaker stays closed")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		w.heal()
+		for i := 0; m.Stats().SourceTier.Breaker != "closed"; i++ {
+			if time.Sleep(time.Millisecond); i > 2000 {
+				t.Fatal("the breaker stays open")
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		names := w.cache.Names(faults.Load)
+		for _, key := range keys {
+			if r := limit.Inspect(key); r.State != fastopt.Fresh {
+				t.Errorf("%s: %+v", key, r)
+			}
+			limit.Get(key)
+		}
+		settle()
+		if n := w.cache.Names(faults.Load) - names; n != 0 {
+			t.Errorf("%d members were loaded anew", n)
+		}
+	})
+}
+
 // A member that is read all the time is renewed once per TTL, and at the instant
 // it ends, though its readers look at a clock that ticks.
 func TestAMemberIsRenewedOncePerTTL(t *testing.T) {
