@@ -147,6 +147,18 @@ func TestR16ARevalidationIncludesMembers(t *testing.T) {
 	})
 }
 
+// I20: Refresh is about declared options.
+func TestARefreshLeavesMembersAsTheyAre(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		for range 2 { // once more after the push of its own fill
+			limit.Load(ctx, "x")
+			time.Sleep(200 * time.Millisecond)
+		}
+		must(t, m.Refresh(ctx))
+		want(t, limit.Inspect("x"), 0, fastopt.Fresh, fastopt.Default)
+	})
+}
+
 // I20: a source that was away for a moment is no reason to read from the cache again
 // what that has told, and announces changes of.
 func TestASourceThatIsBackReloadsNoMember(t *testing.T) {
