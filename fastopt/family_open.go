@@ -61,9 +61,6 @@ func (f *family) newOrders() (set, absent *evict.Order[*resident]) {
 
 // addFamily makes a family's state in m.
 func (m *Manager) addFamily(c *familyCore, l lives) {
-	if m.families == nil {
-		m.tokens.init()
-	}
 	m.families = append(m.families, c.open(m, l))
 }
 
@@ -245,11 +242,11 @@ func (f *family) pushed(member string) {
 }
 
 // stirLocked moves the member's part of its token: nothing asked for earlier is
-// fresh. The token of a member that is not being worked on says nothing, so that
-// one table of tokens serves them all: who shares a place with another is at
-// worst asked for once more.
+// fresh. A member that is not being worked on needs no token: nothing was asked for.
 func (f *family) stirLocked(member string, r *resident) {
-	f.m.tokens.of(f, member).Add(1)
+	if k, ok := f.work.Load(member); ok {
+		k.moved.Add(1)
+	}
 	if r != nil {
 		r.end()
 	}

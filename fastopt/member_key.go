@@ -1,7 +1,6 @@
 package fastopt
 
 import (
-	"hash/maphash"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -65,14 +64,13 @@ func (f *family) acquire(member string) (*key, error) {
 }
 
 // newKeyLocked makes the working key of a member. If the member is fresh it has
-// the current token: whatever moved that since it was asked for was about
-// another one that shares it, or would have ended its freshness.
+// the current token: whatever would have moved that since it was asked for would
+// have ended its freshness.
 func (f *family) newKeyLocked(full string) *key {
 	w := &workingKey{key: key{full: full, m: f.m, lives: f.lives, fam: f}}
 	k := &w.key
 	w.core.decl, w.core.cell = f.decl, w
 	k.core = &w.core
-	k.moved = f.m.tokens.of(f, k.member())
 	k.due.Store(never)
 	w.core.key.Store(k)
 	m, asked := facts{key: k, boxed: f.fallback}, int64(dead)
@@ -286,23 +284,4 @@ func (f *family) evicted(r *resident) {
 		f.forgetLocked(k)
 	}
 	f.table.drop(r.key)
-}
-
-// tokens are the parts of tokens of families' members: as many as there are
-// flights, more or less, not as there are members.
-type tokens struct {
-	seed  maphash.Seed
-	moved []atomic.Uint64
-}
-
-const tokenStripes = 4096
-
-func (t *tokens) init() {
-	t.seed = maphash.MakeSeed()
-	t.moved = make([]atomic.Uint64, tokenStripes)
-}
-
-// of returns the token that a member shares with others.
-func (t *tokens) of(f *family, member string) *atomic.Uint64 {
-	return &t.moved[maphash.String(t.seed, member)%tokenStripes]
 }
