@@ -130,6 +130,7 @@ func (l *loader) boardLocked(k *key) *flight {
 		k.due.Store(never) // until it lands
 		l.group.Forget(k.full)
 	}
+	k.flown.Store(f.token + 1)
 	return f
 }
 
@@ -177,6 +178,7 @@ func (l *loader) land(f *flight, asked int64, err error) {
 	l.mu.Lock()
 	if l.flights[f.k.full] == f {
 		delete(l.flights, f.k.full)
+		f.k.flown.Store(0)
 	}
 	l.mu.Unlock() // nobody joins it any more
 	for _, o := range f.older {
