@@ -257,7 +257,7 @@ func (l *loader) settleApart(qs []question, as []answer) (fills []filling) {
 	if len(qs) == 0 {
 		return nil
 	}
-	settled := make(chan []filling, len(qs))
+	settled := make(chan []filling) // without room: what it takes is filled
 	patience := time.NewTimer(l.m.cfg.CacheTimeout)
 	defer patience.Stop()
 	over := make(chan struct{})
@@ -340,9 +340,7 @@ func (l *loader) liveOn(silent []question) {
 		}
 		a := l.m.answerOf(f, results[i].Record, start, Cache)
 		a.token = neverFresh // whatever was pushed: it is not fresher for this
-		if a.known {
-			f.k.install(&a)
-		} else {
+		if !a.known || f.k.install(&a) == refused {
 			f.k.outlast(&a)
 		}
 	}

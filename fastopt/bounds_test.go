@@ -183,9 +183,10 @@ func TestCloseWaitsForAWrite(t *testing.T) {
 	})
 }
 
-// I4: what is being written or repaired is not evicted.
+// I4: what is being written or repaired is not evicted. There is one place, for
+// which each member of the flood evicts whatever may be evicted.
 func TestAWrittenMemberIsNotForgotten(t *testing.T) {
-	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 2}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 1}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
 		for i := range 20 {
 			w.sql(fmt.Sprint("tenant.limit/other ", i), "5") // absent ones would be evicted apart
 		}
@@ -217,6 +218,40 @@ func TestAWrittenMemberIsNotForgotten(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if w.cached("tenant.limit/a") != "3" {
 			t.Errorf("the cache holds %q", w.cached("tenant.limit/a"))
+		}
+	})
+}
+
+// I16, I21: members of which more were written past the cache than are repaired at
+// once are all repaired in the end, and only until then kept beyond the bound (I4).
+func TestMembersThatFindNoRoomAreRepairedLater(t *testing.T) {
+	const most, written = 4096, 4200
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 10}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.cacheGetFails()
+		w.cacheSetFails()
+		for i := range written {
+			setMember(t, limit, fmt.Sprint(i), i+1)
+		}
+		if n := m.Stats().RepairDropped; n != written-most {
+			t.Errorf("%d found no room", n)
+		}
+		time.Sleep(time.Second)
+		for i := range written {
+			if v := limit.Get(fmt.Sprint(i)); v != i+1 {
+				t.Fatalf("%d reads %d", i, v)
+			}
+		}
+		w.heal()
+		time.Sleep(10 * time.Second)
+		setMember(t, limit, "next", 1) // makes room for itself
+		settle()
+		if s := m.Stats(); s.Dirty != 0 || s.Repaired != written || s.Families[0].Working != 0 || s.Families[0].Entries != 10 {
+			t.Errorf("%d dirty, %d repaired, %+v", s.Dirty, s.Repaired, s.Families[0])
+		}
+		for i := range written {
+			if got := w.cached(fmt.Sprint("tenant.limit/", i)); got != fmt.Sprint(i+1) {
+				t.Fatalf("the cache holds %q for %d", got, i)
+			}
 		}
 	})
 }

@@ -212,7 +212,9 @@ func (m *Manager) Refresh(ctx context.Context) error {
 	if m.isClosed() {
 		return fmt.Errorf("fastopt: refresh: %w", ErrClosed)
 	}
-	m.moveAll()
+	for _, k := range m.keys {
+		k.stir()
+	}
 	if err := m.loadAll(orEnded(ctx)); err != nil {
 		return fmt.Errorf("fastopt: refresh: %w", err)
 	}

@@ -43,6 +43,7 @@ type family struct {
 	lingering map[*key]struct{}       // guarded by mu: working keys that nobody holds
 	owed      int64                   // guarded by mu: ns since Open: see fruitless
 	quiet     atomic.Int64            // ns since Open: until then pushes alone cause no loads
+	resting   atomic.Int64            // ns since Open: until then reads cause no loads of members without a working key
 }
 
 func (f *family) init(c *familyCore, m *Manager, l lives, t table) {
@@ -60,9 +61,6 @@ func (f *family) newOrders() (set, absent *evict.Order[*resident]) {
 
 // addFamily makes a family's state in m.
 func (m *Manager) addFamily(c *familyCore, l lives) {
-	if m.families == nil {
-		m.tokens.init()
-	}
 	m.families = append(m.families, c.open(m, l))
 }
 
@@ -104,7 +102,7 @@ func (f *family) usable(r *resident) bool {
 	default:
 		f.reads.missed()
 	}
-	if f.inVain(asked, now) {
+	if f.inVain(asked, now) || now < f.resting.Load() {
 		return usable
 	}
 	if w := r.node.Flags.Load(); w&queued == 0 && r.node.Flags.CompareAndSwap(w, w|queued) && !f.read(r.key) {
@@ -113,13 +111,14 @@ func (f *family) usable(r *resident) bool {
 	return usable
 }
 
-// usableBy is usable for a member that something goes on for.
+// usableBy is usable for a member that something goes on for. A flight in the
+// air that no push has overtaken brings all that another would.
 func (f *family) usableBy(k *key, member string) bool {
-	m, now := k.cell.load(), f.now()
-	if !m.confirmed(now, k.lives, k.token()) && k.retryAt.Load() <= now && !f.inVain(m.asked.Load(), now) {
+	m, now, token := k.cell.load(), f.now(), k.token()
+	if !m.confirmed(now, k.lives, token) && k.flown.Load() != token+1 && k.retryAt.Load() <= now && !f.inVain(m.asked.Load(), now) {
 		f.read(member)
 	}
-	switch m.state(now, k.lives, k.token()) {
+	switch m.state(now, k.lives, token) {
 	case Fresh:
 		f.reads.hit()
 	case Stale:
@@ -153,11 +152,15 @@ func (f *family) flush() {
 }
 
 // reconsider ends back-offs as a tier answers again, and the freshness of what
-// may have been loaded past the cache: changes of that are not announced.
-func (f *family) reconsider(now int64) {
+// may have been loaded past the cache, if anything may: changes of that are not
+// announced.
+func (f *family) reconsider(now int64, past bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cutAt(now)
+	if past {
+		f.cutAt(now)
+	}
+	f.resting.Store(0)
 	f.work.Range(func(_ string, k *key) bool {
 		if !k.ahead() && k.reconsider() {
 			k.due.Store(min(k.due.Load(), now)) // for who reads it next: readers spread them
@@ -239,11 +242,11 @@ func (f *family) pushed(member string) {
 }
 
 // stirLocked moves the member's part of its token: nothing asked for earlier is
-// fresh. The token of a member that is not being worked on says nothing, so that
-// one table of tokens serves them all: who shares a place with another is at
-// worst asked for once more.
+// fresh. A member that is not being worked on needs no token: nothing was asked for.
 func (f *family) stirLocked(member string, r *resident) {
-	f.m.tokens.of(f, member).Add(1)
+	if k, ok := f.work.Load(member); ok {
+		k.moved.Add(1)
+	}
 	if r != nil {
 		r.end()
 	}

@@ -2,6 +2,7 @@ package fastopt_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -146,6 +147,55 @@ func TestR16ARevalidationIncludesMembers(t *testing.T) {
 	})
 }
 
+// I20: Refresh is about declared options.
+func TestARefreshLeavesMembersAsTheyAre(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		for range 2 { // once more after the push of its own fill
+			limit.Load(ctx, "x")
+			time.Sleep(200 * time.Millisecond)
+		}
+		must(t, m.Refresh(ctx))
+		want(t, limit.Inspect("x"), 0, fastopt.Fresh, fastopt.Default)
+	})
+}
+
+// I20: a source that was away for a moment is no reason to read from the cache again
+// what that has told, and announces changes of.
+func TestASourceThatIsBackReloadsNoMember(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		keys := someKeys(50)
+		for range 2 { // once more after the pushes of its own fill
+			must(t, second(limit.LoadMany(ctx, keys...)))
+			time.Sleep(200 * time.Millisecond)
+		}
+		w.sourceFails()
+		for i := 0; m.Stats().SourceTier.Breaker != "open"; i++ {
+			if limit.Get(fmt.Sprint("cold", i)); i > 1000 {
+				t.Fatal("the breaker stays closed")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		w.heal()
+		for i := 0; m.Stats().SourceTier.Breaker != "closed"; i++ {
+			if time.Sleep(time.Millisecond); i > 2000 {
+				t.Fatal("the breaker stays open")
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		names := w.cache.Names(faults.Load)
+		for _, key := range keys {
+			if r := limit.Inspect(key); r.State != fastopt.Fresh {
+				t.Errorf("%s: %+v", key, r)
+			}
+			limit.Get(key)
+		}
+		settle()
+		if n := w.cache.Names(faults.Load) - names; n != 0 {
+			t.Errorf("%d members were loaded anew", n)
+		}
+	})
+}
+
 // A member that is read all the time is renewed once per TTL, and at the instant
 // it ends, though its readers look at a clock that ticks.
 func TestAMemberIsRenewedOncePerTTL(t *testing.T) {
@@ -175,6 +225,42 @@ func TestAMemberIsRenewedOncePerTTL(t *testing.T) {
 			if n := w.cache.Calls(faults.Load) - loads; n != 1 {
 				t.Fatalf("%d loads at the end of the TTL", n)
 			}
+		}
+	})
+}
+
+// However often a member is read while it is being loaded, that is asked for once,
+// and no other member's load is given up for it; after a push, once more.
+func TestReadersAskOnceForWhatIsBeingLoaded(t *testing.T) {
+	memberWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit, other *fastopt.Family[int], m *fastopt.Manager) {
+		setMember(t, other, "old", 1)
+		limit.Load(ctx, "old")
+		time.Sleep(11 * time.Second)
+		w.cache.Inject(faults.Load, faults.Fault{Delay: 40 * time.Millisecond})
+		for _, key := range []string{"old", "unknown"} {
+			names := w.cache.Names(faults.Load)
+			for flights := range 2 {
+				limit.Get(key)
+				settle()
+				for range 100_000 {
+					limit.Get(key)
+				}
+				settle()
+				if n := w.cache.Names(faults.Load) - names; n != int64(flights+1) {
+					t.Errorf("%s: %d loads, want %d", key, n, flights+1)
+				}
+				setMember(t, other, key, 2)
+				time.Sleep(time.Millisecond) // the push is handled
+			}
+			time.Sleep(100 * time.Millisecond)
+			limit.Get(key)
+			time.Sleep(100 * time.Millisecond)
+			if v := limit.Get(key); v != 2 {
+				t.Errorf("%s reads %d", key, v)
+			}
+		}
+		if n := m.Stats().Dropped; n != 0 {
+			t.Errorf("%d loads were given up", n)
 		}
 	})
 }
@@ -254,6 +340,93 @@ func TestAMembersLastGoodValueStaysWhileItsRowIsInvalid(t *testing.T) {
 	})
 }
 
+// R27: an invalid row changes nothing of the last good value, which is no other
+// thing with the same stamp when it is heard of again.
+func TestALastGoodValueIsNoConflictLater(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.sql("tenant.limit/x", "1")
+		limit.Load(ctx, "x")
+		settle()
+		w.sql("tenant.limit/x", `"no int"`)
+		time.Sleep(11 * time.Second)
+		w.cacheGetFails() // else it would say 1 for a day
+		if r := limit.Load(ctx, "x"); r.Value != 1 || !errors.Is(r.Err, fastopt.ErrInvalidValue) {
+			t.Fatalf("%+v", r)
+		}
+		w.heal()
+		time.Sleep(2 * time.Minute)
+		if n := m.Stats().Families[0].Working; n != 0 {
+			t.Fatalf("%d working keys of a member that nobody reads", n)
+		}
+		limit.Load(ctx, "x")
+		if n := m.Stats().Conflicts; n != 0 {
+			t.Errorf("%d conflicts", n)
+		}
+	})
+}
+
+// I11, I3c: nor does an outage end what is kept because its row is invalid, while it
+// is read.
+func TestAMembersLastGoodValueStaysInAnOutage(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.sql("tenant.limit/x", "1")
+		limit.Load(ctx, "x")
+		w.sql("tenant.limit/x", `"no int"`)
+		w.store.Flush()
+		time.Sleep(11 * time.Second)
+		if r := limit.Load(ctx, "x"); r.Value != 1 || !errors.Is(r.Err, fastopt.ErrInvalidValue) {
+			t.Fatalf("%+v", r)
+		}
+		w.allFail()
+		w.cache.Cut()
+		begun := time.Now()
+		read := func(often, until time.Duration) {
+			for ; time.Since(begun) < until; time.Sleep(often) {
+				if v := limit.Get("x"); v != 1 {
+					t.Fatalf("read %d after %v", v, time.Since(begun))
+				}
+			}
+		}
+		read(time.Second, 5*time.Minute)
+		w.heal()
+		w.cache.Reconnect()
+		read(time.Millisecond, 5*time.Minute+5*time.Second)
+	})
+}
+
+// I21: an invalid row that nobody reads is forgotten; its last good value is not.
+func TestInvalidRowsThatNobodyReadsAreForgotten(t *testing.T) {
+	for _, grace := range []time.Duration{0, fastopt.Forever} {
+		familyWorld(t, fastopt.FamilySpec[int]{Default: 10, Grace: grace, MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+			w.sql("tenant.limit/was good", "1")
+			limit.Load(ctx, "was good")
+			for _, key := range []string{"was good", "never was"} {
+				w.sql("tenant.limit/"+key, `"no int"`)
+			}
+			w.store.Flush()
+			time.Sleep(11 * time.Second)
+			for range 10 { // kept while they are read
+				for key, v := range map[string]int{"was good": 1, "never was": 10} {
+					if r := limit.Load(ctx, key); r.Value != v || !errors.Is(r.Err, fastopt.ErrInvalidValue) {
+						t.Fatalf("%s: %+v", key, r)
+					}
+				}
+				time.Sleep(30 * time.Second)
+			}
+			if n := m.Stats().Families[0].Working; n != 2 {
+				t.Errorf("%d working keys of rows that are read", n)
+			}
+			time.Sleep(5 * time.Minute)
+			if n := m.Stats().Families[0].Working; n != 0 {
+				t.Errorf("grace %v: %d working keys of rows that nobody reads", grace, n)
+			}
+			if v := limit.Get("was good"); grace == fastopt.Forever && v != 1 {
+				t.Errorf("read %d", v)
+			}
+		})
+	}
+}
+
 // I21: working keys that fail are bounded, however many members are asked for.
 func TestFailuresOfMembersAreBounded(t *testing.T) {
 	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: 100}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
@@ -266,6 +439,40 @@ func TestFailuresOfMembersAreBounded(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		if s := m.Stats().Families[0]; s.Working > 4096 || s.Working < 3000 || s.Crowded == 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// I20: also what fails and finds no room to be remembered is not asked for each time
+// that it is read; and is again once a tier answers.
+func TestFailuresWithoutRoomAreNotRetriedByEachReader(t *testing.T) {
+	const members, remembered = 6000, 4096
+	familyWorld(t, fastopt.FamilySpec[int]{MaxEntries: members}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		readAll := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				for i := range members {
+					if limit.Get(fmt.Sprint(i)); i%500 == 499 {
+						settle()
+					}
+				}
+			}
+		}
+		w.allFail()
+		w.cache.Cut()
+		readAll(2 * time.Second)
+		before := m.Stats().Families[0].Crowded
+		readAll(3 * time.Second)
+		n := m.Stats().Families[0].Crowded - before
+		t.Logf("%d forgotten failures of %d members in 3 s", n, members-remembered)
+		if n == 0 || n > 20*(members-remembered) {
+			t.Errorf("%d failures", n)
+		}
+		w.heal()
+		w.cache.Reconnect()
+		time.Sleep(2 * time.Second)
+		readAll(100 * time.Millisecond)
+		if s := m.Stats().Families[0]; s.Absent < 600 { // all that there is room for
 			t.Errorf("%+v", s)
 		}
 	})

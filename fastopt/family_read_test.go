@@ -300,6 +300,53 @@ func TestTheEndOfAWatchDropsTheWorkingKey(t *testing.T) {
 	})
 }
 
+// What is pushed of others makes no watched member stale.
+func TestAWatchedMemberIsFreshWhateverOthersDo(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, MaxEntries: 20_000, MaxAbsent: 20_000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.sql("tenant.limit/42", "1")
+		c, cancel := context.WithCancel(ctx)
+		_, done := watchedMember(c, limit, "42")
+		time.Sleep(time.Second)
+		for i := range 16 { // each is pushed when its absence is filled
+			must(t, second(limit.LoadMany(ctx, someKeys(1000 * (i + 1))[1000*i:]...)))
+			settle()
+		}
+		if n := m.Stats().Pushes; n < 16_000 {
+			t.Fatalf("%d pushes", n)
+		}
+		if r := limit.Inspect("42"); r.Value != 1 || r.State != fastopt.Fresh {
+			t.Errorf("%+v", r)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// I12: what a watched member was renewed to without a request counts for its
+// readers, too, also when nobody watches any more.
+func TestAMemberIsAsFreshAfterItsWatchAsInIt(t *testing.T) {
+	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, MaxEntries: 1000}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {
+		w.sql("tenant.limit/42", "1")
+		c, cancel := context.WithCancel(ctx)
+		_, done := watchedMember(c, limit, "42")
+		time.Sleep(time.Minute)
+		loads := w.cache.Calls(faults.Load)
+		time.Sleep(2 * time.Minute) // longer than TTL and grace
+		cancel()
+		<-done
+		if r := limit.Inspect("42"); r.Value != 1 || r.State != fastopt.Fresh || r.Age > 10*time.Second {
+			t.Errorf("%+v", r)
+		}
+		if v := limit.Get("42"); v != 1 {
+			t.Errorf("read %d", v)
+		}
+		settle()
+		if n := w.cache.Calls(faults.Load) - loads; n != 0 {
+			t.Errorf("%d loads of what the cache had told, and was alive", n)
+		}
+	})
+}
+
 // I21: what is watched is not evicted, whatever floods by.
 func TestAWatchedMemberIsNotEvicted(t *testing.T) {
 	familyWorld(t, fastopt.FamilySpec[int]{Default: 10, MaxEntries: 5}, func(t *testing.T, w *world, limit *fastopt.Family[int], m *fastopt.Manager) {

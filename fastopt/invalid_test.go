@@ -283,3 +283,28 @@ func TestAnInvalidRowOutlivesGrace(t *testing.T) {
 		}
 	})
 }
+
+// A Check that takes longer than a fill may wait keeps nothing from the cache.
+func TestWhatIsCheckedSlowlyFillsTheCacheAllTheSame(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var r fastopt.Registry
+		var names []string
+		for i := range 20 {
+			n := fastopt.Declare(&r, fastopt.Spec[int]{Name: fmt.Sprintf("n.%d", i), Check: func(n int) error {
+				if n > 0 {
+					time.Sleep(100 * ms)
+				}
+				return nil
+			}})
+			names = append(names, n.Name())
+			w.sql(n.Name(), "7")
+		}
+		w.open(w.config(), &r)
+		time.Sleep(time.Second)
+		for _, name := range names {
+			if w.cached(name) != "7" {
+				t.Errorf("of %s the cache holds %q", name, w.cached(name))
+			}
+		}
+	})
+}

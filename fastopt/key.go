@@ -28,14 +28,14 @@ type key struct {
 	full  string // immutable: name in the tiers; the option's, or prefix/key of a family
 	m     *Manager
 	lives lives
-	slot  *nameSlot      // immutable; nil for a member of a family
-	fam   *family        // immutable; nil for a registered option
-	moved *atomic.Uint64 // immutable: own part of the token (I5): pushes, writes; a member's is of several
+	slot  *nameSlot // immutable; nil for a member of a family
+	fam   *family   // immutable; nil for a registered option
 
 	refs    int   // guarded by fam.mu: how many hold a member's working key
+	wanted  int64 // guarded by fam.mu: ns since Open: when another began to hold it; 0: none did
 	suspect Stamp // guarded by fam.mu: what the cache had told of a member, if only a push made it not fresh
 
-	own      atomic.Uint64 // what moved is of a registered option
+	moved    atomic.Uint64 // own part of the token (I5): pushes, writes
 	due      atomic.Int64  // ns since Open: when to refresh; of a member, when it ceases to be fresh
 	retryAt  atomic.Int64  // ns since Open: no request before, after a failure
 	fails    atomic.Int32  // failed requests in a row
@@ -45,6 +45,7 @@ type key struct {
 	aligned  atomic.Bool   // the last load was begun by what befell the whole fleet at one instant
 	behind   atomic.Int64  // ns since Open: since when the cache, and there is no source, has been behind; 0: it is not
 	held     atomic.Uint64 // 1 + the token of the last load, if the cache told the entry; else 0
+	flown    atomic.Uint64 // 1 + the token of the flight in the air; 0: there is none
 	dirtied  atomic.Uint64 // counts what the cache may have missed …
 	cleaned  atomic.Uint64 // … and what of it was repaired
 }
@@ -174,6 +175,7 @@ func (k *key) renewUnasked(now int64) bool {
 	if cur.key != k || cur.token != token || cur.err != nil || cur.kind == kindExpired || !cur.renew(alive) {
 		return false
 	}
+	k.renewed(cur)
 	k.planRefresh(alive, token)
 	return true
 }

@@ -96,11 +96,7 @@ func (n *lane) pumpLocked() {
 	m := n.l.m
 	for len(n.queue) > 0 && n.underway < n.atOnce && !n.l.closed {
 		if m.source.refuses() != nil {
-			qs := n.emptyLocked()
-			m.work.Go(func() {
-				point.At(point.FlightSend, m, qs[0].k.full)
-				n.l.sourceSilent(qs, m.source.refusal())
-			})
+			n.spareLocked()
 			return
 		}
 		if wait := n.admitLocked(); wait > 0 {
@@ -115,6 +111,19 @@ func (n *lane) pumpLocked() {
 			defer n.l.mu.Unlock()
 			n.underway--
 			n.pumpLocked()
+		})
+	}
+}
+
+// spareLocked lands all who wait: the source is left alone. The cache may be asked
+// in its place, so they go in batches, each key once, as to the source.
+func (n *lane) spareLocked() {
+	m := n.l.m
+	for len(n.queue) > 0 {
+		qs := n.takeLocked()
+		m.work.Go(func() {
+			point.At(point.FlightSend, m, qs[0].k.full)
+			n.l.sourceSilent(qs, m.source.refusal())
 		})
 	}
 }

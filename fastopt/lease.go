@@ -126,5 +126,6 @@ func (l *loader) unparkLocked(f *flight) {
 func (l *loader) queueLocked(f *flight) {
 	f.token, f.dirty, f.queued = f.k.token(), f.k.dirtied.Load(), true
 	f.blind, f.held = false, false
+	f.k.flown.Store(f.token + 1)
 	l.queue = append(l.queue, f)
 }

@@ -204,10 +204,10 @@ func (m *Manager) backOff(ctx context.Context, all []waiter, timer *time.Timer) 
 func (m *Manager) land(ctx context.Context, w *waiter, timer *time.Timer) {
 	f := m.pause(ctx, timer, time.Duration(w.bound.ends-m.now()), w.landing)
 	switch {
+	case m.isClosed() && (f == nil || f.err != nil): // what Close ends fails as if by a tier
+		w.err = ErrClosed
 	case f != nil:
 		w.err = f.err
-	case m.isClosed():
-		w.err = ErrClosed
 	case ctx.Err() != nil:
 		w.err = ctx.Err()
 	default:

@@ -1,6 +1,7 @@
 package fastopt_test
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -66,5 +67,22 @@ func TestR7WhoWaitsForAnOvertakenFlightIsToldOfItsSuccessors(t *testing.T) {
 		push("foo", 102)
 		waits.Go(load) // first of the next
 		waits.Wait()
+	})
+}
+
+// A manager that is closed in that window has the last word, though an attempt has
+// failed in it, too.
+func TestALoadThatCloseOvertakesSaysSo(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		foo, m := process(w, "foo", "")
+		w.allFail()
+		w.unpushed()
+		hookOnce(t, point.FlightJoin, m, "foo", func() {
+			time.Sleep(200 * ms) // an attempt fails, and the next is not due
+			must(t, m.Close())
+		})
+		if r := foo.Load(ctx); !errors.Is(r.Err, fastopt.ErrClosed) {
+			t.Errorf("%+v", r)
+		}
 	})
 }

@@ -84,6 +84,10 @@ func (l *loader) join(all []waiter, later bool) {
 }
 
 func (l *loader) joinLocked(w *waiter) {
+	if l.closed {
+		w.settled, w.err = true, ErrClosed
+		return
+	}
 	if l.flights[w.k.full] == nil {
 		if w.settled = w.k.confirmedSince(w.token); w.settled {
 			return
@@ -92,10 +96,6 @@ func (l *loader) joinLocked(w *waiter) {
 			w.settled, w.err = true, *failure
 			return
 		}
-	}
-	if l.closed {
-		w.settled, w.err = true, ErrClosed
-		return
 	}
 	f := l.boardLocked(w.k)
 	if f.done == nil {
@@ -130,6 +130,7 @@ func (l *loader) boardLocked(k *key) *flight {
 		k.due.Store(never) // until it lands
 		l.group.Forget(k.full)
 	}
+	k.flown.Store(f.token + 1)
 	return f
 }
 
@@ -177,6 +178,7 @@ func (l *loader) land(f *flight, asked int64, err error) {
 	l.mu.Lock()
 	if l.flights[f.k.full] == f {
 		delete(l.flights, f.k.full)
+		f.k.flown.Store(0)
 	}
 	l.mu.Unlock() // nobody joins it any more
 	for _, o := range f.older {

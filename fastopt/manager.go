@@ -31,7 +31,6 @@ type Manager struct {
 	ctx        context.Context // immutable: ends with Close
 	stop       func()          // immutable
 	done       chan struct{}   // immutable: closed by Close
-	tokens     tokens          // of members of families
 	work       sync.WaitGroup
 
 	moved  atomic.Uint64 // the process' part of every token
@@ -123,7 +122,6 @@ func (m *Manager) adopt(registries []*Registry) (err error) {
 				return fmt.Errorf("option %q: %w", c.name, err)
 			}
 			k := &key{core: c, full: c.name, m: m, lives: l}
-			k.moved = &k.own
 			m.keys, m.byName[c.name] = append(m.keys, k), k
 		}
 		for _, f := range r.families {

@@ -70,9 +70,10 @@ func (r *resident) Key() string       { return r.key }
 
 func (r *resident) stamp() tiers.Stamp { return tiers.Stamp{Epoch: r.epoch, Revision: r.revision} }
 
-// says reports whether m is r, confirmed anew.
+// says reports whether m is r, confirmed anew, or kept because its row is
+// invalid: sum is that row's then.
 func (r *resident) says(m *meta) bool {
-	return m.err == nil && r.kind == m.kind && r.origin == m.origin && r.sum == m.sum && r.stamp() == m.stamp
+	return r.kind == m.kind && r.origin == m.origin && r.stamp() == m.stamp && (r.sum == m.sum || m.err != nil)
 }
 
 // facts are what a working key begins with, which asks for nothing until got.
@@ -162,7 +163,9 @@ func (s *residents[T]) missing(key string) T {
 		}
 	} else if checkFamilyKey(key) == nil {
 		s.reads.missed()
-		s.read(key)
+		if at := s.resting.Load(); at == 0 || s.now() >= at {
+			s.read(key)
+		}
 	}
 	return s.none
 }

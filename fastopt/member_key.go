@@ -1,7 +1,6 @@
 package fastopt
 
 import (
-	"hash/maphash"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,6 +44,7 @@ func (f *family) acquire(member string) (*key, error) {
 	k, ok := f.work.Load(member)
 	if ok {
 		k.refs++
+		k.wanted = f.m.now()
 	}
 	f.mu.Unlock()
 	if ok {
@@ -64,14 +64,13 @@ func (f *family) acquire(member string) (*key, error) {
 }
 
 // newKeyLocked makes the working key of a member. If the member is fresh it has
-// the current token: whatever moved that since it was asked for was about
-// another one that shares it, or would have ended its freshness.
+// the current token: whatever would have moved that since it was asked for would
+// have ended its freshness.
 func (f *family) newKeyLocked(full string) *key {
 	w := &workingKey{key: key{full: full, m: f.m, lives: f.lives, fam: f}}
 	k := &w.key
 	w.core.decl, w.core.cell = f.decl, w
 	k.core = &w.core
-	k.moved = f.m.tokens.of(f, k.member())
 	k.due.Store(never)
 	w.core.key.Store(k)
 	m, asked := facts{key: k, boxed: f.fallback}, int64(dead)
@@ -178,7 +177,8 @@ func (f *family) lifeLocked(k *key, m *meta) life {
 }
 
 // How many working keys may linger in a family, and how long one that failed
-// does after its back-off, if nobody reads it.
+// does after its back-off, or one with nothing to be kept past its TTL, if nobody
+// reads it.
 const (
 	maxLingering   = 4096
 	failuresForget = time.Minute
@@ -193,7 +193,11 @@ func (k *key) lingers(now int64) (lingers, must bool) {
 	case k.due.Load() != never:
 		return true, false
 	case m.err != nil: // kept as long as the row stays invalid (I11), if it is read
-		return m.kind == kindUnloaded || now < later(m.asked.Load(), k.lives.usable), false
+		kept := k.lives.usable
+		if m.kind == kindUnloaded || kept == int64(Forever) { // no value is lost with it
+			kept = later(k.lives.ttl, int64(failuresForget))
+		}
+		return now < later(max(m.asked.Load(), k.wanted), kept), false
 	case k.fails.Load() > 0:
 		return now < later(k.retryAt.Load(), int64(failuresForget)), false
 	}
@@ -214,6 +218,9 @@ func (f *family) tidyLocked(k *key) {
 	}
 	if lingers {
 		f.counts.crowded.Add(1)
+		if k.fails.Load() > 0 && (f.m.cache.down.Load() || f.m.source.down.Load()) {
+			raise(&f.resting, k.retryAt.Load()) // so will others that are forgotten
+		}
 	}
 	f.forgetLocked(k)
 }
@@ -227,17 +234,32 @@ func (f *family) forgetLocked(k *key) {
 	f.work.Delete(k.member())
 }
 
-// sweep ends the freshness of members that are due, and forgets working keys
-// that need linger no longer.
+// sweep ends the freshness of members that are due, forgets working keys that
+// need linger no longer, and has those repaired that are dirty and that nobody
+// holds, not even the repairer: it had no room for them.
 func (f *family) sweep(now int64) {
+	for _, k := range f.swept(now, maxDirty-f.m.repairer.size()) {
+		f.m.repairer.add(k, false)
+		k.release()
+	}
+}
+
+// swept is the sweep, and returns some keys that are to be repaired, held.
+func (f *family) swept(now int64, room int) (dirty []*key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for k := range f.lingering {
-		if at := k.due.Load(); at <= now && k.due.CompareAndSwap(at, never) {
+		// Who holds k sees to that; a watcher has the refresher do so.
+		if at := k.due.Load(); k.refs == 0 && at <= now && k.due.CompareAndSwap(at, never) {
 			f.stirLocked(k.member(), f.table.find(k.member()))
 		}
 		f.tidyLocked(k)
+		if k.refs == 0 && !k.isClean() && len(dirty) < room {
+			k.refs++
+			dirty = append(dirty, k)
+		}
 	}
+	return dirty
 }
 
 // orderOf returns the order of eviction that r belongs to.
@@ -262,23 +284,4 @@ func (f *family) evicted(r *resident) {
 		f.forgetLocked(k)
 	}
 	f.table.drop(r.key)
-}
-
-// tokens are the parts of tokens of families' members: as many as there are
-// flights, more or less, not as there are members.
-type tokens struct {
-	seed  maphash.Seed
-	moved []atomic.Uint64
-}
-
-const tokenStripes = 4096
-
-func (t *tokens) init() {
-	t.seed = maphash.MakeSeed()
-	t.moved = make([]atomic.Uint64, tokenStripes)
-}
-
-// of returns the token that a member shares with others.
-func (t *tokens) of(f *family, member string) *atomic.Uint64 {
-	return &t.moved[maphash.String(t.seed, member)%tokenStripes]
 }

@@ -105,7 +105,12 @@ func namedOption(t *testing.T) (*Option[int], *Manager) {
 
 func openNamed(t *testing.T, r *Registry) *Manager {
 	t.Helper()
-	m, err := Open(t.Context(), Config{}, r)
+	return openNamedWith(t, Config{}, r)
+}
+
+func openNamedWith(t *testing.T, cfg Config, r *Registry) *Manager {
+	t.Helper()
+	m, err := Open(t.Context(), cfg, r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +174,28 @@ func TestReadsByNameGiveWhatTheHandleHolds(t *testing.T) {
 	}
 }
 
+// An override may be older than the manager, or be another manager's.
+func TestAnOverrideFromBeforeOpenIsReadByName(t *testing.T) {
+	var r Registry
+	o := New(&r, "option", 0)
+	undo := o.core.setOverride(3)
+	first := openNamed(t, &r)
+	wantNamed(t, first, "overridden before", 3)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m := openNamed(t, &r)
+	wantNamed(t, m, "overridden before the first", 3)
+	put(m.keys[0], 4)
+	wantNamed(t, m, "published beneath", 3)
+	if k := m.keys[0]; k.slot.shown.Load() != k.cell.load().shown {
+		t.Error("the name does not show the override")
+	}
+	undo()
+	wantNamed(t, m, "no longer overridden", 4)
+	wantNamed(t, first, "the same, of the closed one", 4)
+}
+
 // A publisher that sleeps before its last step must not hide what came after it:
 // reads would be right, and slow until the next change.
 func TestALatePublisherShowsNothingOld(t *testing.T) {
@@ -176,7 +203,9 @@ func TestALatePublisherShowsNothingOld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &key{core: newOption[int](d).core}
+	o := new(Option[int])
+	o.init(d)
+	k := &key{core: o.core}
 	newNameTable([]*key{k})
 	put(k, 1)
 	restore := point.Set(func(p point.Point, _ any, _ string) {

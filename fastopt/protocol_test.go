@@ -382,33 +382,42 @@ func TestADoubtfulKeyLivesOnFromTheCache(t *testing.T) {
 // D6: nor must a write that the cache did not get cost what it wrote, though the
 // cache answers with something older.
 func TestAWriteTheCacheDidNotGetLivesOnWhileTheSourceIsSilent(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		foo, _ := process(w, "foo", "d")
-		set(t, foo, "v1")
-		time.Sleep(200 * time.Millisecond)
-		w.cacheSetFails()
-		w.source.Inject(faults.Load, faults.Fault{Hang: true})
-		if set(t, foo, "v2").Cached {
-			t.Fatal("cached")
-		}
-		w.cache.Heal()
-		for i := range 300 {
-			time.Sleep(time.Second)
-			r := foo.Inspect()
-			if late := i > 10; r.Value != "v2" || r.Age > 11*time.Second || late && (r.State != fastopt.Stale || r.Err == nil) {
-				t.Fatalf("after %d s: %+v", i, r)
-			}
-		}
-		if foo.Get() != "v2" {
-			t.Errorf("Get fell to %q", foo.Get())
-		}
-		w.heal()
-		time.Sleep(2 * time.Second)
-		want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Write)
-		if w.cached("foo") != `"v2"` {
-			t.Errorf("the cache holds %s", w.cached("foo"))
-		}
-	})
+	for _, before := range []string{`"v1"`, "absent"} {
+		t.Run(before, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				foo, _ := process(w, "foo", "d")
+				if before != "absent" {
+					set(t, foo, "v1")
+				}
+				time.Sleep(200 * time.Millisecond)
+				if w.cached("foo") != before {
+					t.Fatalf("the cache holds %s", w.cached("foo"))
+				}
+				w.cacheSetFails()
+				w.source.Inject(faults.Load, faults.Fault{Hang: true})
+				if set(t, foo, "v2").Cached {
+					t.Fatal("cached")
+				}
+				w.cache.Heal()
+				for i := range 300 {
+					time.Sleep(time.Second)
+					r := foo.Inspect()
+					if late := i > 10; r.Value != "v2" || r.Age > 11*time.Second || late && (r.State != fastopt.Stale || r.Err == nil) {
+						t.Fatalf("after %d s: %+v", i, r)
+					}
+				}
+				if foo.Get() != "v2" {
+					t.Errorf("Get fell to %q", foo.Get())
+				}
+				w.heal()
+				time.Sleep(2 * time.Second)
+				want(t, foo.Inspect(), "v2", fastopt.Fresh, fastopt.Write)
+				if w.cached("foo") != `"v2"` {
+					t.Errorf("the cache holds %s", w.cached("foo"))
+				}
+			})
+		})
+	}
 }
 
 // But what is over is over, though the expirer be late: readers may have been told so.

@@ -224,7 +224,7 @@ func (k *key) next(cur *meta, a *answer, v verdict, sum uint64) *meta {
 func (k *key) publish(top, next *meta) bool {
 	if top.under != nil {
 		f := top.facts
-		f.under = next
+		f.key, f.under = next.key, next // the override may be older than any key
 		return k.cell.swap(top, newMeta(f, dead))
 	}
 	if !k.cell.swap(top, next) {

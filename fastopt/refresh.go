@@ -56,17 +56,18 @@ func (r *refresher) run() {
 		now := r.pushed
 		r.pushed = nil
 		r.mu.Unlock()
-		if all := append(now, r.due()...); len(all) > 0 {
+		all := append(now, r.due()...)
+		if len(all) > 0 {
 			r.m.loader.start(all...)
 		}
-		for _, k := range now {
+		for _, k := range all {
 			k.release()
 		}
 		timer.Reset(time.Duration(max(r.next.Load()-r.m.now(), 0)))
 	}
 }
 
-// due returns what is to be refreshed now, if it is time to look for that: as
+// due returns what is to be refreshed now, held, if it is time to look for that: as
 // each push and each landing wakes the refresher, looking through all keys each
 // time would cost a storm of n keys n² looks.
 func (r *refresher) due() (due []*key) {
@@ -85,7 +86,7 @@ func (r *refresher) due() (due []*key) {
 		switch wait := k.due.Load() - now; {
 		case wait <= int64(silence/2) && k.renewUnasked(now):
 			next = min(next, k.due.Load()-now)
-		case wait <= early:
+		case wait <= early && r.holdWatched(k):
 			k.reloadAt.Store(now + max(wait, 0) + int64(reloadGap))
 			due = append(due, k)
 		default:
@@ -94,6 +95,22 @@ func (r *refresher) due() (due []*key) {
 	}
 	r.lookBy(now + max(next, int64(gather)))
 	return due
+}
+
+// holdWatched holds k, which was one of those renewed ahead a moment ago, until it
+// is released. It reports false if nobody watches it any more: it may be forgotten
+// by now, and to load it would undo what its successor publishes.
+func (r *refresher) holdWatched(k *key) bool {
+	if k.fam == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.watched[k] == 0 {
+		return false
+	}
+	k.hold()
+	return true
 }
 
 // lookBy lets the refresher look through all keys at that time, ns since Open, at

@@ -17,10 +17,11 @@ import (
 // nothing can be declared.
 type Registry struct {
 	mu       sync.Mutex
-	declared map[string]bool // guarded by mu: options and prefixes of families
-	cores    []*core         // guarded by mu; in the order of declaration
-	families []*familyCore   // guarded by mu
-	open     bool            // guarded by mu: nothing can be declared
+	declared map[string]bool      // guarded by mu: options and prefixes of families
+	cores    []*core              // guarded by mu; in the order of declaration
+	families []*familyCore        // guarded by mu
+	rows     map[reflect.Type]any // guarded by mu: by T, what is left of a []Option[T] (place)
+	open     bool                 // guarded by mu: nothing can be declared
 }
 
 // Values of Spec.Grace and Config.Grace that are no duration. They are legal
@@ -98,20 +99,44 @@ func TryDeclare[T any](r *Registry, s Spec[T]) (*Option[T], error) {
 	if err != nil {
 		return nil, failed("declare", s.Name, err)
 	}
-	o := newOption[T](d)
-	if err := r.add(s.Name, func() { r.cores = append(r.cores, o.core) }); err != nil {
+	var o *Option[T]
+	err = r.add(s.Name, func() {
+		o = place[T](r)
+		o.init(d)
+		r.cores = append(r.cores, o.core)
+	})
+	if err != nil {
 		return nil, failed("declare", s.Name, err)
 	}
 	return o, nil
 }
 
-// newOption returns a handle that reads the default.
-func newOption[T any](d *decl) *Option[T] {
-	o := &Option[T]{core: &core{decl: d}}
+// rowSize is how many handles of one type lie side by side.
+const rowSize = 32
+
+// place returns the place of the next handle for a T. Handles of one type lie side
+// by side, four to a cache line: apart, with what else declaring allocates between
+// them, each is on a line of its own, and over 512 options a read costs what a
+// handle of 112 bytes would (BENCHMARKS.md, layouts). The caller holds r.mu.
+func place[T any](r *Registry) *Option[T] {
+	typ := reflect.TypeFor[T]()
+	row, _ := r.rows[typ].([]Option[T])
+	if len(row) == 0 {
+		row = make([]Option[T], rowSize)
+	}
+	if r.rows == nil {
+		r.rows = map[reflect.Type]any{}
+	}
+	r.rows[typ] = row[1:]
+	return &row[0]
+}
+
+// init lets a new handle read the default.
+func (o *Option[T]) init(d *decl) {
+	o.core = &core{decl: d}
 	o.core.cell = o
 	m := newMeta(facts{boxed: d.fallback}, dead)
 	o.current.Store(&entry[T]{value: unbox[T](d.fallback), meta: m})
-	return o
 }
 
 // decl is a checked declaration. Immutable.

@@ -28,7 +28,7 @@ type Stats struct {
 	FillsWithheld uint64 // records not offered to it, because its mark is of another history
 	FillsLate     uint64 // records not offered to it, because this process stood still meanwhile
 	Repaired      uint64 // keys whose failed fill or unknown write was repaired
-	RepairDropped uint64 // keys given up because too many were under repair
+	RepairDropped uint64 // keys put off because too many were under repair
 	Dirty         int    // keys under repair now
 
 	Epoch    uint32        // the highest history of the source known

@@ -174,7 +174,7 @@ func (t *tier) tell() {
 		return
 	}
 	t.m.cfg.Logger.Info("fastopt: tier answers again", "tier", t.name)
-	t.m.reconsider()
+	t.m.reconsider(t)
 }
 
 // run probes the tier while it fails, until Close.
@@ -280,8 +280,8 @@ func (m *Manager) dark() bool {
 }
 
 // reconsider makes due, jittered, what failed or was loaded past the cache while
-// a tier was left alone.
-func (m *Manager) reconsider() {
+// t was left alone.
+func (m *Manager) reconsider(t *tier) {
 	now := m.now()
 	for _, k := range m.ahead() {
 		if k.reconsider() {
@@ -289,7 +289,7 @@ func (m *Manager) reconsider() {
 		}
 	}
 	for _, f := range m.families {
-		f.reconsider(now)
+		f.reconsider(now, t == &m.cache || m.marks.use() == nil)
 	}
 	m.refresher.poke()
 }

@@ -46,8 +46,10 @@ var tables = []table{
 		[]column{{"fastopt-%", "here, %"}, {"otter-%", "otter, %"}, {"points", "difference, points"}}},
 	{"miss", regexp.MustCompile(`^MissStorm/(?P<row>.+)$`), nil, "1,000 goroutines miss",
 		[]column{{"fastopt-p50-µs", "p50, µs"}, {"fastopt-p99-µs", "p99, µs"}, {"x-p50", "p50 × `DoChan`"}, {"x-p99", "p99 × `DoChan`"}, {"x-cpu", "processor time × `DoChan`"}}},
+	{"miss-allocs", regexp.MustCompile(`^Miss/(?P<row>.+)$`), nil, "who holds it, how it is asked for",
+		[]column{{"own-allocs/op", "allocations per key"}}},
 	{"tail", tailRows, nil, "batches of 1,000 reads, µs", nil},
-	{"layouts", regexp.MustCompile(`^Layouts/(?P<row>\S+) x-(?P<col>.+)$`), nil, "handles, × today's", nil},
+	{"layouts", regexp.MustCompile(`^Layouts/(?P<row>\S+) x-(?P<col>.+)$`), nil, "handles, × a bare pointer", nil},
 }
 
 var tailRows = regexp.MustCompile(`^Tail (?P<row>.+)-(?P<col>p[0-9.]+)-µs$`)
