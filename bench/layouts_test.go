@@ -90,8 +90,7 @@ func inRow[H any](values []int64, set func(h *H, v int64)) []*H {
 	return handles
 }
 
-// amid makes handles each followed by a first entry, which a second one replaces:
-// as declaring does, and then loading.
+// amid makes handles each followed by a first entry, which a second one replaces.
 func amid[H any](values []int64, set func(h *H, v int64)) []*H {
 	handles := make([]*H, len(values))
 	for i := range handles {
@@ -104,8 +103,8 @@ func amid[H any](values []int64, set func(h *H, v int64)) []*H {
 	return handles
 }
 
-// apart makes handles with rubbish of their size between them, as declaring
-// leaves it: each handle has a cache line of its own.
+// apart makes handles with 112 bytes from one to the next, as declaring would
+// leave them if they were not put side by side: each has a cache line of its own.
 func apart[H any](values []int64, set func(h *H, v int64)) []*H {
 	handles := make([]*H, len(values))
 	for i := range handles {
@@ -142,8 +141,8 @@ func BenchmarkLayouts(b *testing.B) {
 			layouts := []subject{
 				{"bare", walkSmall(inRow(values, setBare))},
 				{"array", func(n int) { walkArray(array, n) }},
-				{"today-in-row", walkSmall(inRow(values, setSmall))},
-				{"today", walkSmall(amid(values, setSmall))},
+				{"today", walkSmall(inRow(values, setSmall))},
+				{"today-amid", walkSmall(amid(values, setSmall))},
 				{"today-apart", walkSmall(apart(values, setSmall))},
 				{"inline-48", walkMedium(inRow(values, setMedium))},
 				{"inline-64", walkLarge(inRow(values, setLarge))},

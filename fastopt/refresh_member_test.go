@@ -32,7 +32,8 @@ func TestAMemberWhoseWatchEndsIsNotRefreshedPastAWrite(t *testing.T) {
 			for range f.Watch(ctx, "x") {
 			}
 		}()
-		time.Sleep(time.Second)
+		time.Sleep(1300 * time.Millisecond) // the refresher looks each second
+		synctest.Wait()
 		k, _ := m.families[0].work.Load("x")
 		k.stir() // or it would be renewed without a request
 		k.due.Store(0)
