@@ -24,12 +24,12 @@ type expirer struct {
 }
 
 func (x *expirer) run() {
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(soonest)
 	defer timer.Stop()
 	for sleep(x.m.ctx, timer, x.kick) {
 		x.wake.Store(math.MaxInt64) // whoever publishes meanwhile is not overlooked
 		began := x.m.now()
-		wait := max(x.pass()-time.Duration(x.m.now()-began), 0)
+		wait := max(x.pass()-time.Duration(x.m.now()-began), soonest)
 		x.wake.Store(x.m.now() + int64(wait))
 		timer.Reset(wait)
 	}

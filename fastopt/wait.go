@@ -7,6 +7,13 @@ import (
 
 // How goroutines of a manager wait, and wake each other.
 
+// soonest is what the expirer's timer is set to at least. A timer that has run out
+// before it is waited for is run by the waiter, and when two goroutines of a
+// synctest bubble do so together, as the refresher and the expirer would when a
+// manager opens, both use the one race context of the bubble's timers
+// (unlockAndRun in runtime/time.go, Go 1.26): the race detector crashes.
+const soonest = time.Nanosecond
+
 // ring leaves a token in c, which has room for one, unless there is one: who
 // waits looks for itself at what has changed.
 func ring(c chan<- struct{}) {
