@@ -96,7 +96,7 @@ func (f *Family[T]) open(m *Manager, l lives) *family {
 // Get returns the member's value. A member that is not in memory reads the
 // default and is loaded in the background; an old one, and one of which a push
 // said that it changed, is renewed in the background. Get does not wait for
-// that, takes no lock, and does no I/O. How old a value is that it gives
+// that and does no I/O, and a hit takes no lock. How old a value is that it gives
 // without having it renewed is judged by a clock that ticks every TTL/64, 1 to
 // 50 ms: while a tier answers, a value that is read all the time is at most
 // TTL old, plus the lag of the goroutine that ticks, plus the time of a

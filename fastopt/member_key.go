@@ -166,8 +166,9 @@ func (f *family) showLocked(k *key, m *meta) {
 }
 
 // lifeLocked is the life that m gives its member. What was asked for after the
-// current token was taken was asked for after the cut; that both may be at one
-// instant must not make it look older.
+// current token was taken counts as asked for after the cut, though both may be at
+// one instant; and where the cut moved no token (reconsider), what was in the air
+// then counts as asked for at the cut, younger by its own length at most.
 func (f *family) lifeLocked(k *key, m *meta) life {
 	asked := m.asked.Load()
 	if m.err != nil || m.token < k.token() {

@@ -151,7 +151,7 @@ func (r recording) expected() string {
 			}
 		}
 	}
-	return "how long this takes is not known yet; all of it about half an hour"
+	return "how long this takes is not known yet"
 }
 
 // suite runs one package, and returns how many rows there were.
